@@ -1,0 +1,26 @@
+//! scalesocket serves any program that reads stdin and writes stdout (or listens on a TCP port)
+//! over websockets, in rooms that lose nothing.
+//!
+//! The map, from the door inwards; imports point downwards only:
+//!
+//! - [`app`]: the composition root, the only file that knows everybody
+//! - [`cli`]: the flags, and `Cli -> Config` by a pure `validate`
+//! - [`stop`]: signals and the drain story
+//! - [`telemetry`]: the tracing subscriber
+//! - [`http`]: the door: listeners, routes, the handshake, probes, stats, files
+//! - [`ws`]: the wire: RFC 6455 codec, and one client's connection
+//! - [`room`]: rooms: registry, supervisor, backlog, clients, inbox, history
+//! - [`child`]: the program of one room: start it, talk to it, end it with all it started
+//! - [`frame`]: bytes of a child <-> messages
+//! - [`metrics`]: every metric once; a leaf
+
+pub mod app;
+pub mod child;
+pub mod cli;
+pub mod frame;
+pub mod http;
+pub mod metrics;
+pub mod room;
+pub mod stop;
+pub mod telemetry;
+pub mod ws;

@@ -1,0 +1,2 @@
+//! The `scalesocket` binary.
+fn main() {}
