@@ -224,3 +224,6 @@ fn write_header(id: ClientId, code: u32, len: u32, out: &mut Vec<u8>) {
     out.extend_from_slice(&code.to_be_bytes());
     out.extend_from_slice(&len.to_be_bytes());
 }
+
+#[cfg(test)]
+mod tests;

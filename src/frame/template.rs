@@ -32,6 +32,31 @@ const TRUSTED: [&str; 9] = [
     "UNIQUE_ID",
 ];
 
+/// The variables of CGI and those that web servers add, besides `HTTP_*`. One that is missing is
+/// empty, as a script would take it (RFC 3875, section 4.1).
+const CGI: [&str; 20] = [
+    "AUTH_TYPE",
+    "CONTENT_LENGTH",
+    "CONTENT_TYPE",
+    "GATEWAY_INTERFACE",
+    "HTTPS",
+    "PATH_INFO",
+    "PATH_TRANSLATED",
+    "QUERY_STRING",
+    "REMOTE_ADDR",
+    "REMOTE_HOST",
+    "REMOTE_IDENT",
+    "REMOTE_PORT",
+    "REMOTE_USER",
+    "REQUEST_METHOD",
+    "REQUEST_URI",
+    "SCRIPT_NAME",
+    "SERVER_NAME",
+    "SERVER_PORT",
+    "SERVER_PROTOCOL",
+    "SERVER_SOFTWARE",
+];
+
 /// Who a join or leave message speaks of.
 #[derive(Clone, Copy, Debug)]
 pub struct Visitor<'a> {
@@ -40,7 +65,7 @@ pub struct Visitor<'a> {
     /// `#ROOM`.
     pub room: &'a str,
     /// The CGI variables of the client's request, by name; `#QUERY_<NAME>` is read from
-    /// QUERY_STRING, and one that is missing is empty.
+    /// QUERY_STRING.
     pub vars: &'a [(String, String)],
 }
 
@@ -106,8 +131,8 @@ impl Visitor<'_> {
                 true => out.extend_from_slice(value.as_bytes()),
                 false => encode(value.as_bytes(), out),
             }
-        } else if name == "QUERY_STRING" {
-            // Absent means empty, and a parameter `string` must not stand in for it.
+        } else if CGI.contains(&name) || name.starts_with("HTTP_") {
+            // Missing means empty. Before parameters: one called `string` is not the query.
         } else if let Some(parameter) = name.strip_prefix("QUERY_").filter(|name| !name.is_empty())
         {
             encode(&self.parameter(parameter), out);

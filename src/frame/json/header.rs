@@ -238,3 +238,6 @@ fn ids(value: &[u8], into: &mut Vec<u32>) -> Option<usize> {
     into.dedup();
     Some(unknown)
 }
+
+#[cfg(test)]
+mod tests;

@@ -98,7 +98,29 @@ impl Nesting {
 }
 
 /// Where the value that starts at `at` ends.
-fn value(text: &[u8], mut at: usize, depth: usize) -> Option<usize> {
+#[inline]
+fn value(text: &[u8], at: usize, depth: usize) -> Option<usize> {
+    match *text.get(at)? {
+        b'{' | b'[' => bracket(text, at, depth),
+        first => scalar(text, at, first),
+    }
+}
+
+/// Where the string, number or word ends that starts at `at` with the byte `first`.
+#[inline]
+fn scalar(text: &[u8], at: usize, first: u8) -> Option<usize> {
+    match first {
+        b'"' => Some(string(text, at + 1)?.0),
+        b'-' | b'0'..=b'9' => number(text, at, first),
+        b't' => literal(text, at, b"true"),
+        b'f' => literal(text, at, b"false"),
+        b'n' => literal(text, at, b"null"),
+        _ => None,
+    }
+}
+
+/// Where the object or list that starts at `at` ends.
+fn bracket(text: &[u8], mut at: usize, depth: usize) -> Option<usize> {
     let mut nesting = Nesting {
         left: depth,
         depth: 0,
@@ -107,8 +129,6 @@ fn value(text: &[u8], mut at: usize, depth: usize) -> Option<usize> {
     };
     loop {
         match *text.get(at)? {
-            b'"' => at = string(text, at + 1)?.0,
-            b'-' | b'0'..=b'9' => at = number(text, at)?,
             b'{' => {
                 nesting.open(true)?;
                 at = space(text, at + 1);
@@ -124,10 +144,7 @@ fn value(text: &[u8], mut at: usize, depth: usize) -> Option<usize> {
                     continue;
                 }
             }
-            b't' => at = literal(text, at, b"true")?,
-            b'f' => at = literal(text, at, b"false")?,
-            b'n' => at = literal(text, at, b"null")?,
-            _ => return None,
+            first => at = scalar(text, at, first)?,
         }
         // A value has ended, or an empty bracket is about to; after it come more, or ends.
         loop {
@@ -155,6 +172,7 @@ fn value(text: &[u8], mut at: usize, depth: usize) -> Option<usize> {
 }
 
 /// Past a key and its colon, to where the value starts.
+#[inline]
 fn key(text: &[u8], at: usize) -> Option<usize> {
     match *text.get(at)? {
         b'"' => colon(text, string(text, at + 1)?.0),
@@ -162,6 +180,7 @@ fn key(text: &[u8], at: usize) -> Option<usize> {
     }
 }
 
+#[inline]
 fn colon(text: &[u8], at: usize) -> Option<usize> {
     let at = space(text, at);
     (*text.get(at)? == b':').then(|| space(text, at + 1))
@@ -175,19 +194,19 @@ fn space(text: &[u8], mut at: usize) -> usize {
     at
 }
 
+#[inline]
 fn literal(text: &[u8], at: usize, word: &[u8]) -> Option<usize> {
     text.get(at..)?.starts_with(word).then_some(at + word.len())
 }
 
-fn number(text: &[u8], mut at: usize) -> Option<usize> {
-    if *text.get(at)? == b'-' {
-        at += 1;
-    }
+#[inline]
+fn number(text: &[u8], at: usize, first: u8) -> Option<usize> {
+    let mut at = at + usize::from(first == b'-');
     at = match *text.get(at)? {
         b'0' => at + 1,
         _ => digits(text, at)?,
     };
-    if text.get(at) == Some(&b'.') {
+    if let Some(b'.') = text.get(at) {
         at = digits(text, at + 1)?;
     }
     if let Some(b'e' | b'E') = text.get(at) {
@@ -201,13 +220,13 @@ fn number(text: &[u8], mut at: usize) -> Option<usize> {
 }
 
 /// Past a run of at least one digit.
-fn digits(text: &[u8], at: usize) -> Option<usize> {
-    let run = text
-        .get(at..)?
-        .iter()
-        .take_while(|byte| byte.is_ascii_digit())
-        .count();
-    (run > 0).then_some(at + run)
+#[inline]
+fn digits(text: &[u8], from: usize) -> Option<usize> {
+    let mut at = from;
+    while let Some(b'0'..=b'9') = text.get(at) {
+        at += 1;
+    }
+    (at > from).then_some(at)
 }
 
 /// Past the closing quote of the string whose first character is at `at`, and whether the string
@@ -241,14 +260,18 @@ fn string(text: &[u8], mut at: usize) -> Option<(usize, bool)> {
 fn plain(text: &[u8], mut at: usize) -> usize {
     const ONES: u64 = u64::MAX / 255;
     const TOPS: u64 = ONES << 7;
+    const QUOTES: u64 = ONES * 0x22;
+    const SLASHES: u64 = ONES * 0x5c;
+    const SPACES: u64 = ONES * 0x20;
     while let Some(bytes) = text.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
         let word = u64::from_le_bytes(*bytes);
         // Subtracting borrows into the top bit of a byte that was smaller. A borrow may also run
         // on into the next byte, so only the lowest bit found is true, and that is the one used.
-        let quote = (word ^ ONES * b'"' as u64).wrapping_sub(ONES) & !(word ^ ONES * b'"' as u64);
-        let slash = (word ^ ONES * b'\\' as u64).wrapping_sub(ONES) & !(word ^ ONES * b'\\' as u64);
-        let control = word.wrapping_sub(ONES * 0x20) & !word;
-        let found = (quote | slash | control) & TOPS;
+        let (quote, slash) = (word ^ QUOTES, word ^ SLASHES);
+        let found = (quote.wrapping_sub(ONES) & !quote)
+            | (slash.wrapping_sub(ONES) & !slash)
+            | (word.wrapping_sub(SPACES) & !word);
+        let found = found & TOPS;
         if found != 0 {
             return at + found.trailing_zeros() as usize / 8;
         }

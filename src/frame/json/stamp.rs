@@ -73,9 +73,7 @@ impl Stamp {
                 done = member.end + usize::from(payload.get(member.end) == Some(&b','));
                 comma_due = false;
             } else {
-                reserved |= RESERVED
-                    .iter()
-                    .any(|reserved| *name == *reserved.as_bytes());
+                reserved |= is_reserved(&name);
                 comma_due = true;
             }
         });
@@ -94,3 +92,10 @@ impl Stamp {
         Ok(())
     }
 }
+
+fn is_reserved(name: &[u8]) -> bool {
+    name.starts_with(b"_") && RESERVED.iter().any(|reserved| name == reserved.as_bytes())
+}
+
+#[cfg(test)]
+mod tests;

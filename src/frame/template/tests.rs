@@ -42,9 +42,23 @@ fn placeholders_are_the_longest_run_and_unknown_ones_stay() {
         "#IDS #ID_ #ID2 42s"
     );
     assert_eq!(
-        rendered("#HTTP_COOKIE #QUERY_ #QUERY", "r", &[]),
-        "#HTTP_COOKIE #QUERY_ #QUERY"
+        rendered("#COLOR #QUERY_ #QUERY", "r", &[]),
+        "#COLOR #QUERY_ #QUERY"
     );
+}
+
+#[test]
+fn a_variable_of_cgi_that_the_request_lacks_is_empty() {
+    assert_eq!(
+        rendered("[#HTTP_COOKIE][#HTTPS][#PATH_INFO]", "r", &[]),
+        "[][][]"
+    );
+    assert_eq!(
+        rendered("#PORT", "r", &[]),
+        "#PORT",
+        "there is none outside TCP mode"
+    );
+    assert_eq!(rendered("#PORT", "r", &[("PORT", "9001")]), "9001");
 }
 
 #[test]
