@@ -211,3 +211,14 @@ fn the_to_field_may_have_any_name() {
         );
     }
 }
+
+#[test]
+fn a_line_has_no_say_in_who_hears_the_next() {
+    let lines = b"{\"id\":[1,2],\"_except\":1}\n{\"id\":3}\n{\"_except\":4}\n{}\n";
+    let heard = heard(&ServerFraming::Json(json("id", "id")), &[lines]);
+    let whom: Vec<_> = heard
+        .iter()
+        .filter_map(|told| told.split(" text").next())
+        .collect();
+    assert_eq!(whom, ["only [2]", "only [3]", "all but [4]", "everyone"]);
+}
