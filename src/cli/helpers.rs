@@ -1,0 +1,103 @@
+//! The helpers that stand in for `cp` and `curl` in images without a shell: `install` and `probe`.
+//! Their command lines only; what they do is done elsewhere.
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
+
+use super::config::Listen;
+use super::{Command, complaint, values};
+
+const HEALTH: &str = "/health";
+
+/// Copy this program into a directory, for images that have no cp
+#[derive(Debug, Parser)]
+#[command(
+    name = "install",
+    bin_name = "scalesocket install",
+    disable_version_flag = true,
+    max_term_width = 100
+)]
+struct InstallCli {
+    /// The directory that gets a file `scalesocket`; it must exist
+    #[arg(value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+/// Ask a server for its health: exit 0 when it answers 200, 1 otherwise
+#[derive(Debug, Parser)]
+#[command(
+    name = "probe",
+    bin_name = "scalesocket probe",
+    disable_version_flag = true,
+    max_term_width = 100
+)]
+struct ProbeCli {
+    /// http://HOST:PORT[/PATH], or unix:/path of a socket; /health without a path
+    #[arg(value_name = "URL", default_value = "http://127.0.0.1:9000/health", value_parser = target)]
+    url: (Listen, String),
+
+    /// How long connecting and answering may take together
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = values::span)]
+    timeout: Duration,
+}
+
+/// Where to ask, and for what.
+fn target(text: &str) -> Result<(Listen, String), String> {
+    if text.starts_with("unix:") {
+        return Ok((values::listen(text)?, HEALTH.to_owned()));
+    }
+    let help = "write http://HOST:PORT/PATH, like http://127.0.0.1:9000/health";
+    let rest = text.strip_prefix("http://").ok_or(help)?;
+    let (host, path) = match rest.find('/') {
+        Some(slash) => rest.split_at(slash),
+        None => (rest, HEALTH),
+    };
+    let path = if path == "/" { HEALTH } else { path };
+    // SECURITY: the path becomes a line of a request.
+    if !path.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err("write the path percent-encoded, without spaces".into());
+    }
+    let bracketed = host.ends_with(']');
+    let host = match host.contains(':') && !bracketed {
+        true => host.to_owned(),
+        false => format!("{host}:80"),
+    };
+    Ok((Listen::Tcp(values::peer(&host)?), path.to_owned()))
+}
+
+/// The definitions of `install`.
+pub(super) fn install() -> clap::Command {
+    InstallCli::command()
+}
+
+/// The definitions of `probe`.
+pub(super) fn probe() -> clap::Command {
+    ProbeCli::command()
+}
+
+pub(super) fn to_install(found: &ArgMatches) -> Result<Command, String> {
+    let cli =
+        InstallCli::from_arg_matches(found).map_err(|error| complaint::sentence(&error, &[]))?;
+    match cli.dir {
+        Some(dir) if dir.as_os_str() != OsStr::new("") => Ok(Command::Install { dir }),
+        _ => Err(
+            "name the directory to copy to, as in `scalesocket install /shared` (a program \
+                  called install is served as `scalesocket -- install`)"
+                .into(),
+        ),
+    }
+}
+
+pub(super) fn to_probe(found: &ArgMatches) -> Result<Command, String> {
+    let cli =
+        ProbeCli::from_arg_matches(found).map_err(|error| complaint::sentence(&error, &[]))?;
+    let (target, path) = cli.url;
+    Ok(Command::Probe {
+        target,
+        path,
+        timeout: cli.timeout,
+    })
+}

@@ -1,0 +1,175 @@
+//! The command line: arguments and environment become one [`Config`], or one sentence that says
+//! what to do instead. Nothing here touches files, sockets or the process's environment, except
+//! [`resolve_program`], which looks at the disk because `main` asks it to. The flags live in
+//! `flags`, their forms in `values`, what may not stand together in `validate`; the
+//! reference in `docs/cli.md` is printed from the same definitions by [`reference()`].
+
+mod complaint;
+mod config;
+mod environment;
+mod flags;
+mod helpers;
+mod program;
+mod reference;
+mod validate;
+mod values;
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::FromArgMatches;
+
+pub use config::{
+    Cache, ClientFraming, Config, DEFAULT_ADDR, Keep, Listen, LogFormat, Refuse, Restart,
+    ServerFraming, Slow, Source, Stderr,
+};
+pub use flags::command;
+pub use program::{DEFAULT_PATH, resolve_program};
+pub use reference::reference;
+
+/// What the command line asks for.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// Serve a program: everything but the helpers.
+    Serve(Box<Config>),
+    /// Copy this executable into a directory, for images that have no `cp`.
+    Install {
+        /// The directory that gets a file `scalesocket`.
+        dir: PathBuf,
+    },
+    /// Ask a running server for its health, for images that have no `curl`.
+    Probe {
+        /// Where the server listens.
+        target: Listen,
+        /// The path to ask for, with a leading `/`.
+        path: String,
+        /// How long connecting and answering may take together.
+        timeout: Duration,
+    },
+}
+
+/// Why there is nothing to run: the text is complete, with its last newline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Exit {
+    /// Help or version, as asked for: standard output, exit 0.
+    Answer(String),
+    /// One sentence that says what to do: standard error, exit 2.
+    Refusal(String),
+}
+
+impl Exit {
+    /// A refusal of this sentence (without its newline).
+    pub fn refusal(sentence: impl fmt::Display) -> Exit {
+        Exit::Refusal(format!("scalesocket: {sentence}\n"))
+    }
+
+    /// The exit status: 0 or 2.
+    pub fn code(&self) -> u8 {
+        match self {
+            Exit::Answer(_) => 0,
+            Exit::Refusal(_) => 2,
+        }
+    }
+
+    /// Prints the text where it belongs. A reader that went away (`--help | head -1`) is no error.
+    pub fn report(&self) -> ExitCode {
+        let _ = match self {
+            Exit::Answer(text) => std::io::stdout().lock().write_all(text.as_bytes()),
+            Exit::Refusal(text) => std::io::stderr().lock().write_all(text.as_bytes()),
+        };
+        ExitCode::from(self.code())
+    }
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Exit::Answer(text) | Exit::Refusal(text)) = self;
+        f.write_str(text)
+    }
+}
+
+/// Reads the command line (with the program's own name first, as the system gives it) and the
+/// environment, in which `env` looks up one name. The command line wins over the environment.
+pub fn parse(
+    args: impl IntoIterator<Item = OsString>,
+    env: &dyn Fn(&str) -> Option<OsString>,
+) -> Result<Command, Exit> {
+    // Usage lines name the program, not the path it was started by.
+    let mut argv = vec![OsString::from("scalesocket")];
+    argv.extend(args.into_iter().skip(1));
+    // A helper's word is one only in front: anywhere else it is a program to serve.
+    match argv.get(1).and_then(|word| word.to_str()) {
+        Some("install") => {
+            let matches = matches(&helpers::install(), helper_words("install", &argv), env)?;
+            helpers::to_install(&matches.found).map_err(Exit::refusal)
+        }
+        Some("probe") => {
+            let matches = matches(&helpers::probe(), helper_words("probe", &argv), env)?;
+            helpers::to_probe(&matches.found).map_err(Exit::refusal)
+        }
+        _ => {
+            let matches = matches(&command(), argv, env)?;
+            let cli = flags::Cli::from_arg_matches(&matches.found)
+                .map_err(|error| Exit::refusal(complaint::sentence(&error, &[])))?;
+            match validate::validate(cli) {
+                Ok(config) => Ok(Command::Serve(Box::new(config))),
+                Err(sentence) => Err(Exit::refusal(environment::name_sources(
+                    sentence,
+                    &matches.variables,
+                ))),
+            }
+        }
+    }
+}
+
+/// The helper's own name, then what follows its word.
+fn helper_words(helper: &str, argv: &[OsString]) -> Vec<OsString> {
+    let mut words = vec![OsString::from(format!("scalesocket {helper}"))];
+    words.extend(argv.iter().skip(2).cloned());
+    words
+}
+
+/// What a command line and the environment say together.
+struct Matches {
+    found: clap::ArgMatches,
+    variables: Vec<environment::Variable>,
+}
+
+fn matches(
+    command: &clap::Command,
+    argv: Vec<OsString>,
+    env: &dyn Fn(&str) -> Option<OsString>,
+) -> Result<Matches, Exit> {
+    // First the command line alone: its mistakes are told as such, and what it says
+    // silences the variable of the same name.
+    let given = command
+        .clone()
+        .try_get_matches_from(&argv)
+        .map_err(|error| complaint::of_words(command, &argv, &error))?;
+    let (words, variables) = environment::words(command, &given, env).map_err(Exit::refusal)?;
+    let mut argv = argv;
+    argv.splice(1..1, words);
+    let found = command
+        .clone()
+        .try_get_matches_from(&argv)
+        .map_err(|error| Exit::refusal(complaint::sentence(&error, &variables)))?;
+    Ok(Matches { found, variables })
+}
+
+/// Text from outside inside a sentence: on one line, whatever it holds.
+fn shown(text: &OsStr) -> String {
+    text.to_string_lossy()
+        .chars()
+        .fold(String::new(), |mut line, c| {
+            if c.is_control() {
+                line.extend(c.escape_default());
+            } else {
+                line.push(c);
+            }
+            line
+        })
+}

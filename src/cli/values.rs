@@ -1,0 +1,372 @@
+//! The forms of single values: durations, sizes, addresses, lists of names. Each function takes
+//! what was written and gives the value, or the rest of a sentence that begins "… is not
+//! valid:" and says what to write instead. Nothing here panics on any text.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::config::{Cache, Keep, Listen};
+
+/// Ten years: far below what clocks can add, far above what anybody waits for.
+const LONGEST: Duration = Duration::from_secs(3650 * 24 * 3600);
+/// 1 TiB: exact as a float, and a typing error beyond it.
+const LARGEST: f64 = (1u64 << 40) as f64;
+/// What a unix socket's address holds beside its final NUL: 108 bytes on Linux, 104 on macOS.
+const UNIX_PATH: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
+/// First path components that never are rooms.
+const RESERVED: [&str; 15] = [
+    "api",
+    "metrics",
+    "stats",
+    "health",
+    "healthz",
+    "livez",
+    "ready",
+    "readyz",
+    "console",
+    "resolve",
+    "drain",
+    "static",
+    "upload",
+    "favicon.ico",
+    "robots.txt",
+];
+/// Members of JSON framing that mean something else already.
+const HEADER_MEMBERS: [&str; 7] = [
+    "_meta", "_cache", "_close", "_code", "_reason", "_except", "_gap",
+];
+
+/// Seconds, fractions allowed, or a number with a unit.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let help = || "write seconds or a number with a unit, like 30, 0.5, 500ms, 5m, 1h or 7d".into();
+    let (number, unit) = number_and_unit(text).ok_or_else(help)?;
+    let seconds = match unit {
+        "" | "s" => number,
+        "ms" => number / 1000.0,
+        "m" => number * 60.0,
+        "h" => number * 3600.0,
+        "d" => number * 86400.0,
+        _ => return Err(help()),
+    };
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(duration) if duration <= LONGEST => Ok(duration),
+        _ => Err("write a duration of at most 3650d".into()),
+    }
+}
+
+/// A duration where none at all makes no sense.
+pub(super) fn span(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("write a duration longer than 0, like 10s".into()),
+        duration => Ok(duration),
+    }
+}
+
+/// Bytes, or a number with a unit. A bare letter counts by 1024, as in nginx and coreutils.
+pub(super) fn size(text: &str) -> Result<usize, String> {
+    let help = || "write bytes or a number with a unit, like 65536, 64KiB, 4MiB or 1GiB".to_owned();
+    let (number, unit) = number_and_unit(text).ok_or_else(help)?;
+    let factor: u64 = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "ki" | "kib" => 1 << 10,
+        "m" | "mi" | "mib" => 1 << 20,
+        "g" | "gi" | "gib" => 1 << 30,
+        "kb" => 1_000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        _ => return Err(help()),
+    };
+    let bytes = number * factor as f64;
+    if bytes > LARGEST {
+        return Err("write a size of at most 1024GiB".into());
+    }
+    match usize::try_from(bytes as u64) {
+        Ok(0) => Err("write a size of at least 1 byte".into()),
+        Ok(bytes) => Ok(bytes),
+        Err(_) => Err("write a size that fits this machine's memory".into()),
+    }
+}
+
+/// Digits with at most one point inside, then whatever follows.
+fn number_and_unit(text: &str) -> Option<(f64, &str)> {
+    let end = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    if number.starts_with('.') || number.ends_with('.') {
+        return None;
+    }
+    Some((number.parse().ok()?, unit))
+}
+
+fn whole(text: &str) -> Option<u32> {
+    // The standard parser also takes a plus sign.
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    digits.then(|| text.parse().ok()).flatten()
+}
+
+/// How many, at least one. Clients' ids are u32, so no limit needs more.
+pub(super) fn count(text: &str) -> Result<usize, String> {
+    match whole(text) {
+        Some(n) if n > 0 => Ok(n as usize),
+        _ => Err("write a whole number from 1 to 4294967295".into()),
+    }
+}
+
+/// Rooms with series of their own. A million is beyond what a scraper takes.
+pub(super) fn series(text: &str) -> Result<usize, String> {
+    match whole(text) {
+        Some(n) if n <= 1_000_000 => Ok(n as usize),
+        _ => Err("write a whole number from 0 to 1000000".into()),
+    }
+}
+
+/// `N`, `all:N`, `tagged:N`.
+pub(super) fn cache(text: &str) -> Result<Cache, String> {
+    let (keep, number) = match text.split_once(':') {
+        None | Some(("all", _)) => (Keep::All, text.strip_prefix("all:").unwrap_or(text)),
+        Some(("tagged", number)) => (Keep::Tagged, number),
+        Some(_) => return Err("write N, all:N or tagged:N, like tagged:8".into()),
+    };
+    match whole(number) {
+        Some(n) if (1..=1_000_000).contains(&n) => Ok(Cache {
+            keep,
+            messages: n as usize,
+        }),
+        _ => Err("write a number of messages from 1 to 1000000, like 8 or tagged:8".into()),
+    }
+}
+
+/// `START:END`, both included.
+pub(super) fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
+    let port = |text| {
+        whole(text)
+            .and_then(|n| u16::try_from(n).ok())
+            .filter(|port| *port > 0)
+    };
+    match text
+        .split_once(':')
+        .map(|(start, end)| (port(start), port(end)))
+    {
+        Some((Some(start), Some(end))) if start <= end => Ok(start..=end),
+        Some((Some(_), Some(_))) => Err("write the smaller port first, like 9001:9999".into()),
+        _ => Err("write two ports from 1 to 65535 with a colon between, like 9001:9999".into()),
+    }
+}
+
+/// `HOST:PORT` or `unix:PATH`, to listen at.
+pub(super) fn listen(text: &str) -> Result<Listen, String> {
+    match text.strip_prefix("unix:") {
+        Some("") => Err("write the socket's path after unix:, like unix:/run/scalesocket".into()),
+        Some(path) if path.len() > UNIX_PATH => Err(format!(
+            "a socket's path has at most {UNIX_PATH} bytes, so choose a shorter one"
+        )),
+        Some(path) if path.contains('\0') => Err("a path cannot contain NUL".into()),
+        Some(path) => Ok(Listen::Unix(PathBuf::from(path))),
+        None => host_port(text).map(|_| Listen::Tcp(text.to_owned())),
+    }
+}
+
+/// `HOST:PORT`, to connect to.
+pub(super) fn peer(text: &str) -> Result<String, String> {
+    match host_port(text)? {
+        0 => Err("write the port that the program listens on, from 1 to 65535".into()),
+        _ => Ok(text.to_owned()),
+    }
+}
+
+/// The port of a well-formed `HOST:PORT`; whether the host exists is not asked here.
+pub(super) fn host_port(text: &str) -> Result<u16, String> {
+    let help = || "write HOST:PORT, like 127.0.0.1:9000, [::1]:9000 or localhost:9000".to_owned();
+    let (host, port) = text.rsplit_once(':').ok_or_else(help)?;
+    let port = whole(port).ok_or_else(help)?;
+    let port = u16::try_from(port).map_err(|_| "write a port of at most 65535".to_owned())?;
+    if host.starts_with('[') {
+        return text
+            .parse::<SocketAddr>()
+            .map(|address| address.port())
+            .map_err(|_| help());
+    }
+    if host.is_empty() {
+        return Err(format!(
+            "write 0.0.0.0:{port} for every address, or one of this machine's"
+        ));
+    }
+    if host.contains(':') {
+        return Err("write an IPv6 address in brackets, like [::1]:9000".into());
+    }
+    let numeric = host.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    let name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+    match numeric {
+        true if host.parse::<Ipv4Addr>().is_ok() => Ok(port),
+        false if host.bytes().all(name) => Ok(port),
+        _ => Err(help()),
+    }
+}
+
+/// Permission bits, as `chmod` takes them.
+pub(super) fn mode(text: &str) -> Result<u32, String> {
+    let digits = text.strip_prefix("0o").unwrap_or(text);
+    match u32::from_str_radix(digits, 8) {
+        Ok(mode) if mode <= 0o777 && !digits.starts_with('+') => Ok(mode),
+        _ => Err("write permissions in octal from 0 to 0777, like 0660".into()),
+    }
+}
+
+/// A signal that can end a program, by name or number.
+pub(super) fn signal(text: &str) -> Result<i32, String> {
+    use nix::sys::signal::Signal;
+    let help = || "write the name or number of a signal, like TERM, SIGINT or 15".to_owned();
+    let signal = match text.parse::<i32>() {
+        Ok(number) => Signal::try_from(number).map_err(|_| help())?,
+        Err(_) => {
+            let name = text.to_ascii_uppercase();
+            let name = if name.starts_with("SIG") {
+                name
+            } else {
+                format!("SIG{name}")
+            };
+            name.parse().map_err(|_| help())?
+        }
+    };
+    match signal {
+        Signal::SIGSTOP | Signal::SIGTSTP | Signal::SIGTTIN | Signal::SIGTTOU => {
+            Err("it only pauses a program, so write one that ends it, like TERM or INT".into())
+        }
+        Signal::SIGCONT | Signal::SIGCHLD => {
+            Err("it does not end a program, so write one that does, like TERM or INT".into())
+        }
+        signal => Ok(signal as i32),
+    }
+}
+
+/// The bytes that end a message: at least one, sorted, none twice.
+#[derive(Debug, Clone)]
+pub(super) struct Delimiters(pub Vec<u8>);
+
+/// Single characters with escapes.
+pub(super) fn delimiters(text: &str) -> Result<Delimiters, String> {
+    const ESCAPES: &str = "the escapes are \\n, \\r, \\t, \\0, \\\\ and \\xNN";
+    let mut bytes = Vec::new();
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        let byte = match c {
+            '\\' => match chars.next() {
+                Some('n') => b'\n',
+                Some('r') => b'\r',
+                Some('t') => b'\t',
+                Some('0') => 0,
+                Some('\\') => b'\\',
+                Some('x') => {
+                    let mut digit = || chars.next().and_then(|c| c.to_digit(16));
+                    let (high, low) = (digit(), digit());
+                    match (high, low) {
+                        (Some(high), Some(low)) => (high * 16 + low) as u8,
+                        _ => return Err(ESCAPES.into()),
+                    }
+                }
+                _ => return Err(ESCAPES.into()),
+            },
+            // Cutting at one byte of a longer character would cut other characters in two.
+            c if !c.is_ascii() => return Err("write ASCII characters, or bytes as \\xNN".into()),
+            c => c as u8,
+        };
+        bytes.push(byte);
+    }
+    if bytes.is_empty() {
+        return Err("write at least one character, or use --binary for output as it comes".into());
+    }
+    bytes.sort_unstable();
+    bytes.dedup();
+    Ok(Delimiters(bytes))
+}
+
+/// The name of a variable, or `*`. An empty one is the empty list.
+pub(super) fn variable(text: &str) -> Result<String, String> {
+    match text.contains(['=', '\0', ' ']) {
+        true => Err("write names of variables with commas between, like PATH,HOME, or *".into()),
+        false => Ok(text.to_owned()),
+    }
+}
+
+/// A room as the first component of a path, decoded.
+pub(super) fn room(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        Err("write names of rooms with commas between, like lobby,arena".into())
+    } else if text.len() > 128 {
+        Err("a room's name has at most 128 bytes, so choose a shorter one".into())
+    } else if text.chars().any(|c| c.is_control() || c == '/') {
+        Err("a room's name has no slash and no control character, so leave them out".into())
+    } else if text.starts_with('~') {
+        Err("a room's name does not start with ~, so choose another".into())
+    } else if RESERVED.contains(&text) {
+        Err(format!(
+            "the path /{text} is the server's own, so choose another name"
+        ))
+    } else {
+        Ok(text.to_owned())
+    }
+}
+
+/// `scheme://host[:port]`, `host[:port]`, `*.host`, `null`, `*`. What they mean is the door's.
+pub(super) fn origin(text: &str) -> Result<String, String> {
+    let help =
+        || "write origins like https://example.com, example.com:8443 or *.example.com".into();
+    let host = match text.split_once("://") {
+        Some(("", _)) => return Err(help()),
+        Some((_, host)) => host,
+        None => text,
+    };
+    if host.trim_end_matches('/').contains('/') || (host.ends_with('/') && host.len() > 1) {
+        return Err("an origin has no path, so leave out everything from the slash on".into());
+    }
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._:[]*".contains(c);
+    match host.is_empty() || !host.chars().all(plain) {
+        true => Err(help()),
+        false => Ok(text.to_owned()),
+    }
+}
+
+/// One subprotocol: a token (RFC 6455, 4.1; RFC 9110, 5.6.2).
+pub(super) fn subprotocol(text: &str) -> Result<String, String> {
+    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    match !text.is_empty() && text.bytes().all(token) {
+        true => Ok(text.to_owned()),
+        false => Err("write names without spaces, commas between, like chat.v2,chat.v1".into()),
+    }
+}
+
+/// A member's name for JSON framing.
+pub(super) fn field(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        Err("write the name of a JSON member, like id".into())
+    } else if HEADER_MEMBERS.contains(&text) {
+        Err(format!(
+            "{text} has a meaning of its own in JSON framing, so choose another name"
+        ))
+    } else {
+        Ok(text.to_owned())
+    }
+}
+
+/// `Name: value`, as it goes out; not one of those that make the message itself.
+pub(super) fn header(text: &str) -> Result<(String, String), String> {
+    let help = || "write 'Name: value', like 'X-Frame-Options: DENY'".to_owned();
+    let (name, value) = text.split_once(':').ok_or_else(help)?;
+    let name = http::HeaderName::try_from(name).map_err(|_| help())?;
+    let value = value.trim();
+    http::HeaderValue::try_from(value).map_err(|_| help())?;
+    let framing = [
+        "connection",
+        "content-length",
+        "transfer-encoding",
+        "upgrade",
+        "date",
+    ];
+    if framing.contains(&name.as_str()) || name.as_str().starts_with("sec-websocket-") {
+        return Err(format!("the server sets {name} itself, so leave it out"));
+    }
+    Ok((name.as_str().to_owned(), value.to_owned()))
+}
