@@ -1,0 +1,116 @@
+//! What may not stand together, wherever it was said.
+
+use super::*;
+
+/// The refused combinations of the contract, and the two flags that the sentence must name.
+const CONTRADICTIONS: &[(&str, &str, &str)] = &[
+    ("--isolate --linger 0", "--isolate", "--linger"),
+    ("--isolate --cache 8", "--isolate", "--cache"),
+    ("--isolate --cachepersist", "--isolate", "--cachepersist"),
+    ("--isolate --restart never", "--isolate", "--restart"),
+    ("--isolate --rooms a", "--isolate", "--rooms"),
+    ("--oneshot --restart on-failure", "--oneshot", "--restart"),
+    ("--oneshot --maxrooms 2", "--oneshot", "--maxrooms"),
+    ("--null --frame", "--null", "--frame"),
+    ("--null --server-frame=json", "--null", "--server-frame"),
+    ("--null --json", "--null", "--json"),
+    ("--delimiters=; --frame=binary", "--delimiters", "--frame"),
+    (
+        "--delimiters=; --server-frame=gwsocket",
+        "--delimiters",
+        "--server-frame",
+    ),
+    ("--delimiters=; --json", "--delimiters", "--json"),
+    ("--binary --frame=gwsocket", "--binary", "--frame"),
+    (
+        "--binary --server-frame=binary",
+        "--binary",
+        "--server-frame",
+    ),
+    ("--binary --json", "--binary", "--json"),
+    ("--binary --null", "--binary", "--null"),
+    ("--binary --delimiters=x", "--binary", "--delimiters"),
+    ("--json --frame", "--json", "--frame"),
+    ("--json --client-frame=json", "--json", "--client-frame"),
+    ("--json --server-frame=json", "--json", "--server-frame"),
+    ("--frame --client-frame=json", "--frame", "--client-frame"),
+    ("--frame --server-frame=json", "--frame", "--server-frame"),
+    ("--connect a:1 --tcp", "--connect", "--tcp"),
+    ("--connect a:1 --restart never", "--connect", "--restart"),
+    ("--connect a:1 --stderr log", "--connect", "--stderr"),
+    ("--tcpports 1:2", "--tcpports", "--tcp"),
+    ("--verbose --quiet", "--verbose", "--quiet"),
+    (
+        "--addr 127.0.0.1:80 --addr 127.0.0.1:80",
+        "127.0.0.1:80",
+        "--addr",
+    ),
+    (
+        "--addr unix:/s --admin-addr unix:/s",
+        "--addr",
+        "--admin-addr",
+    ),
+    (
+        "--max-message 4GiB --frame=gwsocket",
+        "--max-message",
+        "4GiB",
+    ),
+];
+
+#[test]
+fn contradictions_are_refused_with_both_names() {
+    for (flags, one, other) in CONTRADICTIONS {
+        let sentence = refused(&with_cat(flags));
+        assert!(
+            sentence.contains(one) && sentence.contains(other),
+            "{flags}: {sentence}"
+        );
+    }
+    for line in ["--connect a:1 cat", "--connect a:1 -- cat"] {
+        let sentence = refused(line);
+        assert!(
+            sentence.contains("--connect") && sentence.contains("a program"),
+            "{sentence}"
+        );
+    }
+}
+
+#[test]
+fn contradictions_count_from_the_environment_too_and_name_their_source() {
+    for (flags, _, _) in CONTRADICTIONS {
+        let line = if flags.contains("--connect") {
+            ""
+        } else {
+            "cat"
+        };
+        let variables = as_variables(flags);
+        let sentence = refused_in(&borrowed(&variables), line);
+        let named = variables
+            .iter()
+            .any(|(name, _)| sentence.contains(name.as_str()));
+        assert!(named, "{flags}: {sentence}");
+    }
+    let sentence = refused_in(&[("SCALESOCKET_FRAME", "json")], "--json cat");
+    assert!(
+        sentence.ends_with("(--frame is set by SCALESOCKET_FRAME)"),
+        "{sentence}"
+    );
+    refused_in(&[("SCALESOCKET_CONNECT", "a:1")], "cat");
+}
+
+#[test]
+fn flags_without_effect_are_warnings() {
+    for (line, flag) in [
+        ("--cachepersist cat", "--cachepersist"),
+        ("--cache tagged:8 cat", "--cache tagged:"),
+        ("--from-field x cat", "--from-field"),
+        ("--to-field x --client-frame=json cat", "--to-field"),
+        ("--unix-mode 600 cat", "--unix-mode"),
+    ] {
+        let warnings = config(line).warnings;
+        assert!(
+            warnings.len() == 1 && warnings[0].starts_with(flag),
+            "{line}: {warnings:?}"
+        );
+    }
+}
