@@ -1,3 +1,4 @@
 //! http
 
 pub mod files;
+pub mod origin;
