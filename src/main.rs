@@ -1,2 +1,10 @@
 //! The `scalesocket` binary.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    if let Some(code) = scalesocket::child::run_if_warden() {
+        return code;
+    }
+    ExitCode::SUCCESS
+}

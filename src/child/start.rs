@@ -1,0 +1,275 @@
+//! Starting the program of a room, and every reason why that may fail.
+//!
+//! A start that fails after the program ran ends it by the ladder before the error is given: who
+//! hears of the failure may start the next one at once.
+
+use std::{ffi::OsString, io, os::fd::OwnedFd, time::Duration};
+
+use nix::errno::Errno;
+use tokio::{net::unix::pipe, time::timeout};
+
+use super::{
+    Child, Exit, Input, Life, NoPort, Output, PortLease, Ports, Spec, Stderr, Transport, Warden,
+    attach, env, fdpass, program, warden::MARKER, wire::Launch,
+};
+
+/// Why a program could not be started; reads on from `cannot start: `.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// There is no such program.
+    #[error("{program}: not found")]
+    NotFound {
+        /// As it was typed.
+        program: String,
+    },
+    /// It is there, and the system does not execute it.
+    #[error("{program}: {}", describe(error))]
+    Refused {
+        /// As it was typed.
+        program: String,
+        /// The system's reason.
+        error: io::Error,
+    },
+    /// No descriptors, processes or memory are left.
+    #[error("out of resources: {}", describe(.0))]
+    Exhausted(io::Error),
+    /// Every port is taken.
+    #[error(transparent)]
+    NoPort(#[from] NoPort),
+    /// Nobody could be reached in time.
+    #[error(
+        "nothing accepted connections at {addr} within {within:?}: {}",
+        describe(error)
+    )]
+    AttachTimeout {
+        /// Where we tried.
+        addr: String,
+        /// For how long.
+        within: Duration,
+        /// How the last try failed.
+        error: io::Error,
+    },
+    /// It ended before it could be reached.
+    #[error("ended before it accepted connections ({0})")]
+    ExitedBeforeAttach(Exit),
+    /// It is not known to run in the time that a start may take.
+    #[error("not started within {0:?}")]
+    Timeout(Duration),
+    /// The process that starts all others is gone; the server is about to end.
+    #[error("the server is ending")]
+    Warden,
+}
+
+impl StartError {
+    /// The status of a shell that could not start a program.
+    pub fn shell_status(&self) -> u8 {
+        match self {
+            StartError::NotFound { .. } => 127,
+            _ => 126,
+        }
+    }
+}
+
+/// The system's words for an error, without its number.
+fn describe(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(libc::ENOENT) => "its interpreter is not found".to_owned(),
+        Some(errno) => Errno::from_raw(errno).desc().to_lowercase(),
+        None => error.to_string(),
+    }
+}
+
+/// Starts the program of each room; clones start the same.
+#[derive(Debug, Clone)]
+pub struct Starter {
+    spec: Spec,
+    warden: Option<Warden>,
+}
+
+impl Starter {
+    /// `warden` may be none with [`Transport::Connect`] only: every start would fail.
+    pub fn new(spec: Spec, warden: Option<Warden>) -> Starter {
+        Starter { spec, warden }
+    }
+
+    /// What is started.
+    pub fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    /// Starts a program for one room, with the room's own environment.
+    ///
+    /// Dropping the future kills what it has started. The environment should have `UNIQUE_ID`,
+    /// by which daemons of the room are known; it gets one if not.
+    pub async fn start(&self, env: Vec<(OsString, OsString)>) -> Result<Child, StartError> {
+        match &self.spec.transport {
+            Transport::Stdio => self.over_stdio(env).await,
+            Transport::Tcp(ports) => self.over_tcp(ports, env).await,
+            Transport::Connect(addr) => self.connect(addr).await,
+        }
+    }
+
+    async fn over_stdio(&self, env: Vec<(OsString, OsString)>) -> Result<Child, StartError> {
+        let (stdin, ours_in) = io::pipe().map_err(StartError::Exhausted)?;
+        let (ours_out, stdout) = io::pipe().map_err(StartError::Exhausted)?;
+        let (stderr, ours_err) = self.stderr()?;
+        let input = pipe::Sender::from_owned_fd(ours_in.into()).map_err(StartError::Exhausted)?;
+        let output =
+            pipe::Receiver::from_owned_fd(ours_out.into()).map_err(StartError::Exhausted)?;
+
+        let (pid, mut life) = self
+            .launch(env, [stdin.into(), stdout.into(), stderr], None)
+            .await?;
+        if let Some(delay) = self.spec.attach_delay {
+            // One that ends meanwhile is started all the same: what it printed is to be heard.
+            let _ended = timeout(delay, life.exited()).await;
+        }
+        let (input, output) = (Input::pipe(input), Output::pipe(output));
+        Ok(Child {
+            pid,
+            input,
+            output,
+            stderr: ours_err,
+            life,
+        })
+    }
+
+    async fn over_tcp(
+        &self,
+        ports: &Ports,
+        mut env: Vec<(OsString, OsString)>,
+    ) -> Result<Child, StartError> {
+        let lease = ports.lease()?;
+        let port = lease.port();
+        env.push(("PORT".into(), port.to_string().into()));
+        let (stderr, ours_err) = self.stderr()?;
+        let stdout = stderr.try_clone().map_err(StartError::Exhausted)?;
+        let (pid, mut life) = self
+            .launch(env, [null()?, stdout, stderr], Some(lease))
+            .await?;
+
+        let within = self.spec.start_timeout;
+        let delay = self.spec.attach_delay.unwrap_or_default();
+        let attached = async {
+            tokio::time::sleep(delay).await;
+            attach::local(port, within).await
+        };
+        let failed = tokio::select! {
+            biased; // a child that both accepted and ended did accept
+            attached = attached => match attached {
+                Ok(stream) => {
+                    let (output, input) = stream.into_split();
+                    let (input, output) = (Input::tcp(input), Output::tcp(output));
+                    return Ok(Child { pid, input, output, stderr: ours_err, life });
+                }
+                Err(error) => {
+                    let addr = format!("127.0.0.1:{port}");
+                    StartError::AttachTimeout { addr, within, error }
+                }
+            },
+            exit = life.exited() => StartError::ExitedBeforeAttach(exit),
+        };
+        life.stop();
+        life.gone().await;
+        Err(failed)
+    }
+
+    async fn connect(&self, addr: &str) -> Result<Child, StartError> {
+        tokio::time::sleep(self.spec.attach_delay.unwrap_or_default()).await;
+        let within = self.spec.start_timeout;
+        let stream =
+            attach::remote(addr, within)
+                .await
+                .map_err(|error| StartError::AttachTimeout {
+                    addr: addr.to_owned(),
+                    within,
+                    error,
+                })?;
+        let (output, input) = stream.into_split();
+        Ok(Child {
+            pid: None,
+            input: Input::tcp(input),
+            output: Output::tcp(output),
+            stderr: None,
+            life: Life::connection(),
+        })
+    }
+
+    /// Has the warden start the program, and waits until it runs.
+    async fn launch(
+        &self,
+        room_env: Vec<(OsString, OsString)>,
+        stdio: fdpass::Stdio,
+        port: Option<PortLease>,
+    ) -> Result<(Option<u32>, Life), StartError> {
+        let spec = &self.spec;
+        let path = program::find(&spec.program)?.into_os_string();
+        let mut env = spec.env.clone();
+        env.retain(|(name, _)| name != MARKER); // that of the room we may run in ourselves
+        if !room_env.iter().any(|(name, _)| name == MARKER) {
+            env.push((MARKER.into(), env::unique_id().into()));
+        }
+        env.extend(room_env);
+        let name = spec.program.clone().into_os_string();
+        let launch = Launch {
+            path,
+            name,
+            args: spec.args.clone(),
+            env,
+        };
+
+        let link = self.warden.as_ref().ok_or(StartError::Warden)?.link();
+        let place = link.launch(launch, stdio, port).ok_or(StartError::Warden)?;
+        let mut life = Life::process(link.clone(), place, spec.stop_signal, spec.stop_grace);
+        match timeout(spec.start_timeout, life.started()).await {
+            Ok(Ok(pid)) => Ok((pid, life)),
+            Ok(Err(errno)) => Err(self.failed(errno)),
+            Err(_) => Err(StartError::Timeout(spec.start_timeout)),
+        }
+    }
+
+    fn failed(&self, errno: i32) -> StartError {
+        let error = io::Error::from_raw_os_error(errno);
+        match errno {
+            libc::EAGAIN | libc::ENOMEM | libc::EMFILE | libc::ENFILE => {
+                StartError::Exhausted(error)
+            }
+            libc::ESRCH => StartError::Warden,
+            _ => StartError::Refused {
+                program: self.spec.program.display().to_string(),
+                error,
+            },
+        }
+    }
+
+    /// The child's end of its standard error, and ours if we read it.
+    fn stderr(&self) -> Result<(OwnedFd, Option<pipe::Receiver>), StartError> {
+        use std::os::fd::AsFd;
+
+        match self.spec.stderr {
+            Stderr::Pipe => {
+                let (ours, theirs) = io::pipe().map_err(StartError::Exhausted)?;
+                // Unprivileged users have few pages for pipes: about 340 rooms' worth of three
+                // default ones. A log line needs no 64 KiB.
+                #[cfg(target_os = "linux")]
+                let _smaller = nix::fcntl::fcntl(&ours, nix::fcntl::FcntlArg::F_SETPIPE_SZ(4096));
+                let ours =
+                    pipe::Receiver::from_owned_fd(ours.into()).map_err(StartError::Exhausted)?;
+                Ok((theirs.into(), Some(ours)))
+            }
+            Stderr::Inherit => {
+                let ours = io::stderr().as_fd().try_clone_to_owned();
+                Ok((ours.map_err(StartError::Exhausted)?, None))
+            }
+            Stderr::Drop => Ok((null()?, None)),
+        }
+    }
+}
+
+fn null() -> Result<OwnedFd, StartError> {
+    let null = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/null");
+    Ok(null.map_err(StartError::Exhausted)?.into())
+}

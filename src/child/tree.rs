@@ -1,0 +1,222 @@
+//! The process tree beneath us: who is our child, how it ended, which room it came from.
+//!
+//! A *child* here is a process whose parent we are, by birth or, as a subreaper, by adoption. Its
+//! number cannot be given to another process before we reap it, so that signals to our children,
+//! and to the groups they are in, never hit a stranger. Where the list of children is not to be
+//! had (no `/proc`) only the processes we started ourselves are known.
+#![allow(unsafe_code)] // waitid(2) and kill(2): nix knows neither real-time signals nor waitid on macOS
+
+use std::{
+    io,
+    mem::zeroed,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::unistd::{Pid, getpgid, getpgrp, getsid};
+
+use super::Exit;
+
+/// How the child `pid` ended, if it did; it stays unreaped and keeps its number.
+pub(super) fn ended(pid: i32) -> Option<Exit> {
+    wait(pid, libc::WNOWAIT)
+}
+
+/// As [`ended`], and gives the number of a child that ended back to the system.
+pub(super) fn reap(pid: i32) -> Option<Exit> {
+    wait(pid, 0)
+}
+
+fn wait(pid: i32, flags: i32) -> Option<Exit> {
+    // SAFETY: siginfo_t is plain data; all zeroes is one that names no process.
+    let mut info: libc::siginfo_t = unsafe { zeroed() };
+    let flags = flags | libc::WEXITED | libc::WNOHANG;
+    // SAFETY: `info` is a siginfo_t that outlives the call, the only memory waitid writes to.
+    if unsafe { libc::waitid(libc::P_PID, pid as libc::id_t, &mut info, flags) } != 0 {
+        // Not our child: somebody reaped it before us, and how it ended is lost with it.
+        let lost = io::Error::last_os_error().raw_os_error() == Some(libc::ECHILD);
+        return lost.then_some(Exit::Signal(libc::SIGKILL));
+    }
+    // SAFETY: waitid filled in the members for SIGCHLD, or left the zeroes.
+    let (found, status) = unsafe { (info.si_pid(), info.si_status()) };
+    (found != 0).then_some(match info.si_code {
+        libc::CLD_EXITED => Exit::Code(status),
+        _ => Exit::Signal(status),
+    })
+}
+
+/// Signals every process of a group. The caller knows that it is a group of ours: its leader is
+/// our child, or one of its members is.
+pub(super) fn signal_group(group: i32, signal: i32) {
+    if group > 1 {
+        // SAFETY: kill has no memory effects. -1 and 0 would mean others; they were ruled out.
+        unsafe { libc::kill(-group, signal) };
+    }
+}
+
+/// Signals one child, and all of its group: a group holds processes of one session only, and the
+/// sessions of what a room started are the room's.
+pub(super) fn signal_with_group(pid: i32, signal: i32) {
+    match group(pid) {
+        Some(group) if group != getpgrp().as_raw() => signal_group(group, signal),
+        _ if pid > 1 => {
+            // SAFETY: kill has no memory effects, and `pid` is a child that is not yet reaped.
+            unsafe { libc::kill(pid, signal) };
+        }
+        _ => {}
+    }
+}
+
+/// Whether a group has members.
+pub(super) fn group_lives(group: i32) -> bool {
+    // SAFETY: signal 0 is none; kill has no memory effects.
+    group > 1 && unsafe { libc::kill(-group, 0) } == 0
+}
+
+/// The process group of a child.
+pub(super) fn group(pid: i32) -> Option<i32> {
+    Some(getpgid(Some(Pid::from_raw(pid))).ok()?.as_raw())
+}
+
+/// The session of a child, which is the number of the process that called setsid(2).
+pub(super) fn session(pid: i32) -> Option<i32> {
+    Some(getsid(Some(Pid::from_raw(pid))).ok()?.as_raw())
+}
+
+/// The children of this process, those that ended and are not reaped included; none when the
+/// system does not tell.
+///
+/// Nobody but the caller may reap meanwhile, else the list can miss one.
+#[cfg(target_os = "linux")]
+pub(super) fn children() -> Option<Vec<i32>> {
+    /// `/proc/…/children` is not in every kernel (`CONFIG_PROC_CHILDREN`).
+    static LISTED: AtomicBool = AtomicBool::new(true);
+
+    if LISTED.load(Ordering::Relaxed) {
+        match listed() {
+            Ok(children) => return Some(children),
+            Err(_) => {
+                let there = std::fs::exists("/proc/thread-self/children").unwrap_or(false);
+                LISTED.store(there, Ordering::Relaxed);
+            }
+        }
+    }
+    searched().ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn children() -> Option<Vec<i32>> {
+    None
+}
+
+/// Children are kept per thread of the parent.
+#[cfg(target_os = "linux")]
+fn listed() -> io::Result<Vec<i32>> {
+    let mut children = Vec::new();
+    for thread in std::fs::read_dir("/proc/self/task")? {
+        let list = match std::fs::read_to_string(thread?.path().join("children")) {
+            // A thread that ended since left its children to another one, perhaps to one that
+            // was read before: the caller sees them the next time.
+            Err(error)
+                if matches!(error.raw_os_error(), Some(libc::ESRCH | libc::ENOENT))
+                    && std::fs::exists("/proc/thread-self/children")? =>
+            {
+                continue;
+            }
+            list => list?,
+        };
+        children.extend(
+            list.split_ascii_whitespace()
+                .filter_map(|pid| pid.parse::<i32>().ok()),
+        );
+    }
+    Ok(children)
+}
+
+/// The slow way: every process there is, asked for its parent.
+#[cfg(target_os = "linux")]
+fn searched() -> io::Result<Vec<i32>> {
+    let own = std::process::id().to_string();
+    let mut children = Vec::new();
+    for entry in std::fs::read_dir("/proc")? {
+        let Some(pid) = entry?
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<i32>().ok())
+        else {
+            continue;
+        };
+        let Ok(stat) = std::fs::read(format!("/proc/{pid}/stat")) else {
+            continue;
+        };
+        // `pid (name) state ppid`, and the name may hold anything, brackets too.
+        let parent = memchr::memrchr(b')', &stat)
+            .and_then(|end| stat.get(end + 1..))
+            .and_then(|rest| {
+                rest.split(|byte| *byte == b' ')
+                    .filter(|f| !f.is_empty())
+                    .nth(1)
+            });
+        if parent == Some(own.as_bytes()) {
+            children.push(pid);
+        }
+    }
+    Ok(children)
+}
+
+/// The value of a variable in the environment a process was started with.
+pub(super) fn variable(pid: i32, name: &str) -> Environment {
+    let prefix = [name.as_bytes(), b"="].concat();
+    match std::fs::read(format!("/proc/{pid}/environ")) {
+        Ok(environ) if environ.is_empty() => Environment::Unreadable,
+        Ok(environ) => environ
+            .split(|byte| *byte == 0)
+            .find_map(|entry| entry.strip_prefix(&prefix[..]))
+            .map_or(Environment::Without, |value| {
+                Environment::Value(value.to_vec())
+            }),
+        Err(_) => Environment::Unreadable,
+    }
+}
+
+/// What [`variable`] found.
+pub(super) enum Environment {
+    /// The variable's value.
+    Value(Vec<u8>),
+    /// An environment without the variable.
+    Without,
+    /// Nothing now: the process is between two programs, ended, or not ours to look into.
+    Unreadable,
+}
+
+/// Kills and reaps children until none is left, or `patience` is over; `spared` are left alone.
+///
+/// What a child leaves behind when it dies becomes our child in turn, if we are a subreaper.
+pub(super) fn end_all(spared: impl Fn(i32) -> bool, patience: Duration) {
+    let begun = Instant::now();
+    loop {
+        let mut left = children().unwrap_or_default();
+        left.retain(|pid| !spared(*pid));
+        if left.is_empty() {
+            return;
+        }
+        for pid in &left {
+            signal_with_group(*pid, libc::SIGKILL);
+        }
+        // Reaped only after all were signalled: the dead keep their groups' numbers until then.
+        let reaped = left.iter().filter(|pid| reap(**pid).is_some()).count();
+        let age = begun.elapsed();
+        if age > patience {
+            return;
+        }
+        if reaped < left.len() {
+            // Slower when something sits in the kernel and cannot die yet.
+            thread::sleep(if age < Duration::from_secs(5) {
+                Duration::from_millis(1)
+            } else {
+                Duration::from_millis(100)
+            });
+        }
+    }
+}
