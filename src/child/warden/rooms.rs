@@ -21,6 +21,11 @@ use crate::child::{
 const KILL_EVERY: Duration = Duration::from_millis(10);
 /// The shortest pause between two looks.
 const PAUSE: Duration = Duration::from_millis(1);
+/// After so many looks the dead of unknown origin are no reason to doubt: a program that makes
+/// them all the time must not hold up the end of other rooms.
+const DOUBTS: u8 = 20;
+/// How long after its grace a room waits for what is nobody's, which may be beyond our reach.
+const NOBODYS: Duration = Duration::from_secs(1);
 /// How often an environment that cannot be read is tried before its process is nobody's.
 const TRIES: u8 = 3;
 
@@ -52,6 +57,8 @@ struct Room {
     exit: Option<Exit>,
     /// Nothing is left, and so nothing can come any more; the leader is reaped.
     empty: bool,
+    /// Looks in which only the dead of unknown origin spoke against its being empty.
+    doubts: u8,
     /// The ladder, once the server asked for it.
     end: Option<End>,
 }
@@ -93,13 +100,12 @@ impl Rooms {
                 leader,
                 marker,
                 exit: None,
+                doubts: 0,
                 empty: false,
                 end: None,
             },
         );
         self.answers.push(Answer::Started { id, pid });
-        // It may have ended before it was known here.
-        self.look = true;
     }
 
     pub(super) fn somebody_died(&mut self) {
@@ -208,16 +214,22 @@ impl Rooms {
         // What is nobody's belongs to the last that end.
         let all_end = self.rooms.values().all(|room| room.end.is_some());
         let nobodys = all_end && lives.contains(&Origin::Nobody);
-        let empty: Vec<u64> = self
-            .rooms
-            .iter()
-            .filter(|(id, room)| {
-                let own = Origin::Room(**id);
-                let others = lives.contains(&own) || unsure.contains(&own) || unknown;
-                room.exit.is_some() && !room.empty && !others && !nobodys
-            })
-            .map(|(id, _)| *id)
-            .collect();
+        let mut empty = Vec::new();
+        for (id, room) in &mut self.rooms {
+            let own = Origin::Room(*id);
+            let waits = room
+                .end
+                .as_ref()
+                .is_some_and(|end| now < end.kill_at + NOBODYS);
+            if room.exit.is_none() || room.empty || lives.contains(&own) || unsure.contains(&own) {
+                continue;
+            }
+            if unknown && room.doubts < DOUBTS {
+                room.doubts += 1;
+            } else if !(nobodys && waits) {
+                empty.push(*id);
+            }
+        }
         for id in empty {
             self.empty(id);
         }
