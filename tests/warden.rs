@@ -156,6 +156,7 @@ async fn a_trap_on_term_runs_once_and_its_words_are_heard() {
     child.life.stop();
     assert_eq!(soon(child.life.gone()).await, Exit::Code(3));
     assert_eq!(rest(&mut child).await, "bye\n");
+    soon(warden.shutdown()).await;
 }
 
 #[tokio::test]
@@ -176,6 +177,7 @@ async fn a_program_that_ignores_all_is_killed_after_the_grace_and_not_before() {
     child.life.stop();
     assert_eq!(soon(child.life.gone()).await, Exit::Signal(libc::SIGKILL));
     assert!(asked.elapsed() >= grace);
+    soon(warden.shutdown()).await;
 }
 
 #[tokio::test]
@@ -193,6 +195,7 @@ async fn the_stop_signal_is_the_one_that_was_chosen() {
     assert_eq!(line(&mut child).await, "ready");
     child.life.stop();
     assert_eq!(soon(child.life.gone()).await, Exit::Code(5));
+    soon(warden.shutdown()).await;
 }
 
 #[tokio::test]
@@ -202,6 +205,7 @@ async fn a_stopped_program_wakes_to_obey() {
     pid_line(&mut child).await;
     child.life.stop();
     assert_eq!(soon(child.life.gone()).await, Exit::Signal(libc::SIGTERM));
+    soon(warden.shutdown()).await;
 }
 
 #[tokio::test]
@@ -218,6 +222,7 @@ async fn how_a_program_ended_is_known() {
         assert_eq!(soon(child.life.exited()).await, exit);
         assert_eq!(exit.to_string(), words);
     }
+    soon(warden.shutdown()).await;
 }
 
 #[tokio::test]
@@ -234,6 +239,7 @@ async fn what_holds_the_output_after_the_leader_ended_gets_the_ladder() {
     assert_eq!(soon(child.life.gone()).await, Exit::Code(0));
     assert!(!lives(grandchild));
     assert_eq!(rest(&mut child).await, "");
+    soon(warden.shutdown()).await;
 }
 
 #[tokio::test]
@@ -281,6 +287,7 @@ async fn a_daemon_that_hides_where_it_came_from_dies_with_the_last_room() {
         soon(life.gone()).await;
     }
     assert!(!lives(daemon));
+    soon(warden.shutdown()).await;
 }
 
 #[tokio::test]
@@ -294,6 +301,7 @@ async fn dropping_a_child_kills_all_of_it() {
     drop((child.input, child.life));
     // Everything that was started holds this pipe.
     soon(output.read_to_end(&mut Vec::new())).await.unwrap();
+    soon(warden.shutdown()).await;
 }
 
 #[tokio::test]
@@ -335,6 +343,7 @@ async fn a_program_that_cannot_start_says_why() {
     child.life.stop();
     soon(child.life.gone()).await;
     assert_eq!(children_of(warden.pid()), "");
+    soon(warden.shutdown()).await;
 }
 
 #[tokio::test]
@@ -360,6 +369,7 @@ async fn a_program_inherits_three_descriptors_no_signals_and_its_own_session() {
         .map(|mask| u64::from_str_radix(mask.trim(), 16).unwrap() & 0x7fff_ffff) // 1 to 31
         .to_vec();
     assert_eq!(masks, [0, 0]);
+    soon(warden.shutdown()).await;
 }
 
 #[tokio::test]
@@ -374,7 +384,7 @@ async fn the_environment_is_what_was_given_and_the_rooms_own_wins() {
             env,
             ..spec("env", &[])
         },
-        Some(warden),
+        Some(warden.clone()),
     );
     let room = [("HOME", "/b"), ("ROOM", "lobby"), ("UNIQUE_ID", "u1")];
     let room = room
@@ -393,6 +403,7 @@ async fn the_environment_is_what_was_given_and_the_rooms_own_wins() {
             "UNIQUE_ID=u1"
         ]
     );
+    soon(warden.shutdown()).await;
 }
 
 #[tokio::test]
@@ -426,6 +437,7 @@ async fn stderr_goes_where_it_was_sent() {
     .await;
     assert!(child.stderr.is_none());
     assert_eq!(rest(&mut child).await, "fine\n");
+    soon(warden.shutdown()).await;
 }
 
 #[tokio::test]
@@ -657,6 +669,7 @@ async fn a_child_that_never_binds_is_ended_before_the_error_is_told() {
         "ended before it accepted connections (exit 3)"
     );
     assert_eq!(ports.available(), 1);
+    soon(warden.shutdown()).await;
 }
 
 #[tokio::test]
@@ -673,6 +686,7 @@ async fn a_start_that_is_given_up_leaves_nothing() {
     })
     .await;
     assert_eq!(children_of(warden.pid()), "");
+    soon(warden.shutdown()).await;
 }
 
 #[tokio::test]

@@ -9,7 +9,6 @@
 use std::{
     io,
     mem::zeroed,
-    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -84,30 +83,36 @@ pub(super) fn session(pid: i32) -> Option<i32> {
     Some(getsid(Some(Pid::from_raw(pid))).ok()?.as_raw())
 }
 
-/// The children of this process, those that ended and are not reaped included; none when the
-/// system does not tell.
+/// The children of this process, those that ended and are not reaped included.
 ///
-/// Nobody but the caller may reap meanwhile, else the list can miss one.
+/// Nobody but the caller may reap meanwhile, else the list can miss one. `Unsupported` is a system
+/// that never tells; other errors pass, as when no descriptor is free to ask with.
 #[cfg(target_os = "linux")]
-pub(super) fn children() -> Option<Vec<i32>> {
+pub(super) fn children() -> io::Result<Vec<i32>> {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     /// `/proc/…/children` is not in every kernel (`CONFIG_PROC_CHILDREN`).
     static LISTED: AtomicBool = AtomicBool::new(true);
 
     if LISTED.load(Ordering::Relaxed) {
         match listed() {
-            Ok(children) => return Some(children),
-            Err(_) => {
-                let there = std::fs::exists("/proc/thread-self/children").unwrap_or(false);
-                LISTED.store(there, Ordering::Relaxed);
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                LISTED.store(false, Ordering::Relaxed);
             }
+            listed => return listed,
         }
     }
-    searched().ok()
+    match searched() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(io::ErrorKind::Unsupported.into()) // there is no /proc
+        }
+        searched => searched,
+    }
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(super) fn children() -> Option<Vec<i32>> {
-    None
+pub(super) fn children() -> io::Result<Vec<i32>> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Children are kept per thread of the parent.
@@ -196,7 +201,17 @@ pub(super) enum Environment {
 pub(super) fn end_all(spared: impl Fn(i32) -> bool, patience: Duration) {
     let begun = Instant::now();
     loop {
-        let mut left = children().unwrap_or_default();
+        let mut left = match children() {
+            Ok(children) => children,
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => return,
+            Err(_) => {
+                thread::sleep(Duration::from_millis(10));
+                if begun.elapsed() > patience {
+                    return;
+                }
+                continue;
+            }
+        };
         left.retain(|pid| !spared(*pid));
         if left.is_empty() {
             return;
@@ -217,6 +232,61 @@ pub(super) fn end_all(spared: impl Fn(i32) -> bool, patience: Duration) {
             } else {
                 Duration::from_millis(100)
             });
+        }
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+
+    /// A program that waits for its input to end.
+    fn cat() -> (Child, i32) {
+        let command = &mut Command::new("cat");
+        let child = command
+            .env("MARK", "x")
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let pid = child.id() as i32;
+        (child, pid)
+    }
+
+    #[test]
+    fn both_lists_hold_a_child_until_it_is_reaped() {
+        let (mut child, pid) = cat();
+        assert!(listed().unwrap().contains(&pid));
+        assert!(searched().unwrap().contains(&pid));
+        assert_eq!((ended(pid), reap(pid)), (None, None));
+
+        child.kill().unwrap();
+        while ended(pid).is_none() {
+            thread::yield_now();
+        }
+        assert!(listed().unwrap().contains(&pid) && searched().unwrap().contains(&pid));
+        assert_eq!(reap(pid), Some(Exit::Signal(libc::SIGKILL)));
+        assert!(!listed().unwrap().contains(&pid) && !searched().unwrap().contains(&pid));
+    }
+
+    #[test]
+    fn a_childs_environment_is_read_whole() {
+        let (mut child, pid) = cat();
+        // The environment is the new program's once spawn returned.
+        assert!(matches!(variable(pid, "MARK"), Environment::Value(value) if value == b"x"));
+        assert!(matches!(variable(pid, "MAR"), Environment::Without));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(matches!(variable(pid, "MARK"), Environment::Unreadable));
+    }
+
+    #[test]
+    fn no_group_of_ours_is_ever_everybody() {
+        // 0 and 1 would be our own group and every process there is.
+        for group in [-1, 0, 1] {
+            assert!(!group_lives(group));
+            signal_group(group, libc::SIGKILL);
         }
     }
 }

@@ -7,6 +7,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
+    io,
     time::{Duration, Instant},
 };
 
@@ -183,8 +184,12 @@ impl Rooms {
             }
         }
         match tree::children() {
-            Some(children) => self.sort_out(now, &children),
-            None => self.ask_groups(now),
+            Ok(children) => self.sort_out(now, &children),
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => self.ask_groups(now),
+            Err(_) => {
+                self.look = true; // again, when a descriptor is free
+                self.climb(now);
+            }
         }
     }
 
