@@ -128,6 +128,17 @@ fn role(name: &str) -> [String; 5] {
     ]
 }
 
+/// Runs a role to its end.
+fn play(name: &str) {
+    let [own, args @ ..] = role(name);
+    let played = Command::new(own).args(args).output().unwrap();
+    let words = String::from_utf8_lossy(&played.stdout);
+    assert!(
+        played.status.success() && words.contains("1 passed"),
+        "{words}"
+    );
+}
+
 #[tokio::test]
 async fn bytes_go_both_ways_and_a_program_that_saves_on_eof_has_saved() {
     let warden = warden();
@@ -535,6 +546,41 @@ fn nothing_outlives_a_server_that_is_killed() {
     );
 }
 
+/// Runs where nobody else waits for children.
+#[tokio::test]
+#[ignore = "a role, played for the next test"]
+async fn role_adopter() {
+    let program = env!("CARGO_BIN_EXE_scalesocket").into();
+    let options = WardenOptions {
+        program,
+        soft_nofile: None,
+        reap: true,
+    };
+    let warden = Warden::start(&options).unwrap();
+    // Neither the shell nor what it leaves behind is waited for by anybody.
+    Command::new("sh")
+        .args(["-c", "(true & exec true) & exit"])
+        .spawn()
+        .unwrap();
+    let threads = || fs::read_dir("/proc/self/task").unwrap().flatten();
+    // A thread may end between the two.
+    let list = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("children"));
+    let children = || threads().flat_map(list).collect::<String>();
+    soon(async {
+        while children().trim() != warden.pid().to_string() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    soon(warden.shutdown()).await;
+    assert_eq!(children(), "");
+}
+
+#[test]
+fn what_a_server_adopts_is_reaped() {
+    play("role_adopter");
+}
+
 /// Runs where no other test opens descriptors meanwhile.
 #[tokio::test]
 #[ignore = "a role, played for the next test"]
@@ -578,13 +624,7 @@ async fn role_two_hundred_rooms() {
 
 #[test]
 fn two_hundred_rooms_leave_no_process_zombie_or_descriptor() {
-    let [own, args @ ..] = role("role_two_hundred_rooms");
-    let played = Command::new(own).args(args).output().unwrap();
-    let words = String::from_utf8_lossy(&played.stdout);
-    assert!(
-        played.status.success() && words.contains("1 passed"),
-        "{words}"
-    );
+    play("role_two_hundred_rooms");
 }
 
 /// Plays a program that listens on `$PORT`, after a while, and answers one connection.
