@@ -1,1 +1,391 @@
-//! app
+//! The composition root: cuts the configuration into what each floor needs, starts everything,
+//! and ends it in order. The only file that knows everybody.
+
+use std::collections::HashSet;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow};
+use http::{HeaderName, HeaderValue};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info, warn};
+
+use crate::child::{self, Ports, Spec, Starter, Transport, Warden};
+use crate::cli::{self, Config, Listen, Source};
+use crate::frame::{ClientFraming, JsonFields, ServerFraming, Template};
+use crate::http::{self as door, Door, Listener, OriginRule, Readiness, Side};
+use crate::metrics::Metrics;
+use crate::room::{self, Close, RoomName, Rooms};
+use crate::stop::{self, Asked, Stage};
+use crate::ws::connection;
+
+/// Descriptors that are neither clients' nor rooms'.
+const SPARE_DESCRIPTORS: u64 = 64;
+/// Descriptors of a room: three pipes.
+const ROOM_DESCRIPTORS: u64 = 4;
+/// How long clients may take to read why they are closed, once all rooms have ended.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// What main has prepared before any thread was started.
+#[derive(Debug)]
+pub struct Prepared {
+    /// Starts and ends every program; none with `--connect`.
+    pub warden: Option<Warden>,
+    /// The program as an absolute path; none with `--connect`.
+    pub program: Option<std::path::PathBuf>,
+}
+
+/// What the floors need, cut from the configuration.
+#[derive(Debug)]
+pub struct Plan {
+    config: Config,
+    rooms: room::Options,
+    door: door::Options,
+}
+
+impl Plan {
+    /// Checks what only the disk can tell, such as the directory of static files; `descriptors` is
+    /// the limit of open ones. An error is one sentence for the user.
+    pub fn new(config: Config, descriptors: u64) -> anyhow::Result<Plan> {
+        let rooms = room_options(&config, descriptors)?;
+        let door = door_options(&config)?;
+        Ok(Plan {
+            config,
+            rooms,
+            door,
+        })
+    }
+}
+
+/// Serves until it is asked to stop, or its only room has ended.
+pub async fn run(plan: Plan, prepared: Prepared) -> anyhow::Result<ExitCode> {
+    let Plan {
+        config,
+        rooms,
+        door,
+    } = plan;
+    for warning in &config.warnings {
+        warn!("{warning}");
+    }
+    let asked = Asked::default();
+    let tasks = TaskTracker::new();
+    let metrics = Metrics::new(config.metrics_rooms)?;
+    let starter = starter(&config, &prepared);
+    let rooms = Rooms::new(rooms, starter, metrics.clone(), tasks.clone());
+    let (ready, watched) = watch::channel(Readiness::Starting);
+    let door = Arc::new(Door {
+        rooms: rooms.clone(),
+        options: door,
+        metrics,
+        tasks: tasks.clone(),
+        ready: watched,
+        stop: asked.clone(),
+        started: Instant::now(),
+    });
+    let (public, admin) = bind(&config).await?;
+    warn_of_pages(&config, &public);
+
+    ready.send_replace(Readiness::Ready);
+    let closing = CancellationToken::new();
+    for (listeners, side) in [(public, Side::Public), (admin, Side::Admin)] {
+        for listener in listeners {
+            let name = if side == Side::Public {
+                "public"
+            } else {
+                "admin"
+            };
+            info!(addr = %listener, listener = name, "listening");
+            tasks.spawn(door::serve(
+                listener,
+                side,
+                Arc::clone(&door),
+                closing.clone(),
+            ));
+        }
+    }
+    let signals = asked.clone();
+    let signals = TaskTracker::new().spawn(async move { stop::listen(signals).await });
+    info!(version = env!("CARGO_PKG_VERSION"), "ready");
+
+    let story = story(&config, &rooms, &asked, &ready, prepared.warden.as_ref()).await;
+    signals.abort();
+    closing.cancel();
+    if !matches!(story, Ending::Killed(_)) {
+        tasks.close();
+        // Whoever does not read by now will not.
+        let _ = tokio::time::timeout(LAST_WORDS, tasks.wait()).await;
+    }
+    if let Some(warden) = &prepared.warden {
+        warden.shutdown().await;
+    }
+    info!("stopped");
+    Ok(match story {
+        Ending::Well => ExitCode::SUCCESS,
+        Ending::Status(code) => ExitCode::from(code),
+        Ending::Killed(signal) => ExitCode::from(status_of_signal(signal)),
+        Ending::Failed => ExitCode::FAILURE,
+    })
+}
+
+/// How the server's life came to its end.
+enum Ending {
+    /// As it was asked to.
+    Well,
+    /// With the status of its only child.
+    Status(u8),
+    /// By a second signal.
+    Killed(i32),
+    /// Something of ours failed.
+    Failed,
+}
+
+fn status_of_signal(signal: i32) -> u8 {
+    u8::try_from(128 + signal).unwrap_or(u8::MAX)
+}
+
+/// Waits for what ends the server, then drains: no new rooms; until the drain timeout rooms may
+/// end by themselves; then their clients are told, and children walk the ladder. A more urgent
+/// request is heard at every step.
+async fn story(
+    config: &Config,
+    rooms: &Rooms,
+    asked: &Asked,
+    ready: &watch::Sender<Readiness>,
+    warden: Option<&Warden>,
+) -> Ending {
+    let mut oneshot = rooms.oneshot();
+    let died = async {
+        match warden {
+            Some(warden) => warden.died().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::pin!(died);
+    let stage = tokio::select! {
+        stage = asked.at_least(Stage::Drain) => stage,
+        Ok(exit) = oneshot.wait_for(Option::is_some) => {
+            let exit = exit.unwrap_or(child::Exit::Code(0));
+            return Ending::Status(u8::try_from(exit.code()).unwrap_or(u8::MAX));
+        }
+        () = &mut died => {
+            error!("the process that starts programs has died; all rooms end");
+            rooms.drain();
+            rooms.end_all(&Close::new(Close::ERROR, "the server failed"), "server_failed");
+            return Ending::Failed;
+        }
+    };
+    rooms.drain();
+    ready.send_replace(Readiness::Draining);
+    let wait = if stage == Stage::Drain {
+        config.drain_timeout
+    } else {
+        Duration::ZERO
+    };
+    info!(
+        rooms = rooms.len(),
+        seconds = wait.as_secs_f64(),
+        "draining"
+    );
+    let over = async {
+        let patient = rooms.all_gone();
+        tokio::select! {
+            _ = tokio::time::timeout(wait, patient) => {}
+            _ = asked.at_least(Stage::End) => {}
+        }
+        rooms.end_all(&Close::new(Close::RESTART, "server draining"), "drain");
+        rooms.all_gone().await;
+        Ending::Well
+    };
+    tokio::select! {
+        ending = over => ending,
+        stage = asked.at_least(Stage::Kill(0)) => match stage {
+            Stage::Kill(signal) => Ending::Killed(signal),
+            _ => Ending::Failed,
+        },
+        () = &mut died => Ending::Failed,
+    }
+}
+
+async fn bind(config: &Config) -> anyhow::Result<(Vec<Listener>, Vec<Listener>)> {
+    let mut public = Vec::new();
+    for listen in &config.addr {
+        public.extend(bind_one(listen, config.unix_mode).await?);
+    }
+    if config.addr.is_empty() {
+        public = door::inherited()?;
+        if public.is_empty() {
+            public = door::bind_tcp(cli::DEFAULT_ADDR).await?;
+        }
+    }
+    let admin = match &config.admin_addr {
+        Some(listen) => bind_one(listen, config.unix_mode).await?,
+        None => Vec::new(),
+    };
+    Ok((public, admin))
+}
+
+async fn bind_one(listen: &Listen, unix_mode: u32) -> anyhow::Result<Vec<Listener>> {
+    match listen {
+        Listen::Tcp(address) => door::bind_tcp(address).await,
+        Listen::Unix(path) => Ok(vec![door::bind_unix(path, unix_mode)?]),
+    }
+}
+
+/// Any page that a browser shows can connect to a server without a rule.
+fn warn_of_pages(config: &Config, public: &[Listener]) {
+    let open = public
+        .iter()
+        .filter_map(Listener::tcp_address)
+        .any(|address| !address.ip().to_canonical().is_loopback());
+    if open && config.origin.is_empty() && !config.same_origin {
+        warn!("any web page may connect: set --same-origin or --origin to say which may");
+    }
+}
+
+fn starter(config: &Config, prepared: &Prepared) -> Starter {
+    let (args, transport) = match &config.source {
+        Source::Program { args, .. } if config.tcp => (
+            args.clone(),
+            Transport::Tcp(Ports::new(config.tcpports.clone())),
+        ),
+        Source::Program { args, .. } => (args.clone(), Transport::Stdio),
+        Source::Connect(address) => (Vec::new(), Transport::Connect(address.clone())),
+    };
+    let spec = Spec {
+        program: prepared.program.clone().unwrap_or_default(),
+        args,
+        env: child::passenv(&config.passenv, std::env::vars_os()),
+        stop_signal: config.stop_signal,
+        stop_grace: config.stop_grace,
+        stderr: match config.stderr {
+            cli::Stderr::Log | cli::Stderr::Client => child::Stderr::Pipe,
+            cli::Stderr::Inherit => child::Stderr::Inherit,
+            cli::Stderr::Drop => child::Stderr::Drop,
+        },
+        transport,
+        attach_delay: config.cmd_attach_delay,
+        start_timeout: config.start_timeout,
+    };
+    Starter::new(spec, prepared.warden.clone())
+}
+
+fn room_options(config: &Config, descriptors: u64) -> anyhow::Result<room::Options> {
+    let fields = JsonFields {
+        from: config.from_field.clone(),
+        to: config.to_field.clone(),
+    };
+    let rooms: Option<HashSet<RoomName>> = match &config.rooms {
+        Some(names) => Some(
+            names
+                .iter()
+                .map(|name| RoomName::parse(name))
+                .collect::<Result<_, _>>()?,
+        ),
+        None => None,
+    };
+    let for_rooms = ROOM_DESCRIPTORS.saturating_mul(config.maxrooms as u64);
+    let for_clients = descriptors
+        .saturating_sub(SPARE_DESCRIPTORS + for_rooms)
+        .max(descriptors / 2);
+    Ok(room::Options {
+        backlog: config.backlog,
+        inbox: config.inbox,
+        slow: match (config.slow, &config.server_framing) {
+            (cli::Slow::Disconnect, _) => room::Slow::Disconnect,
+            (cli::Slow::Drop, cli::ServerFraming::Json) => room::Slow::Drop("_gap"),
+            (cli::Slow::Drop, _) => room::Slow::Drop("gap"),
+            (cli::Slow::Block, _) => room::Slow::Block,
+        },
+        server_framing: match &config.server_framing {
+            cli::ServerFraming::Lines => ServerFraming::Lines {
+                delimiters: b"\n".to_vec(),
+                strip_cr: true,
+            },
+            cli::ServerFraming::Null => ServerFraming::Lines {
+                delimiters: b"\0".to_vec(),
+                strip_cr: false,
+            },
+            cli::ServerFraming::Delimiters(delimiters) => ServerFraming::Lines {
+                delimiters: delimiters.clone(),
+                strip_cr: false,
+            },
+            cli::ServerFraming::Raw => ServerFraming::Raw,
+            cli::ServerFraming::Json => ServerFraming::Json(fields.clone()),
+            cli::ServerFraming::Binary | cli::ServerFraming::Gwsocket => ServerFraming::Packets,
+        },
+        client_framing: match config.client_framing {
+            cli::ClientFraming::Lines => ClientFraming::Lines { terminator: b'\n' },
+            cli::ClientFraming::Null => ClientFraming::Lines { terminator: 0 },
+            cli::ClientFraming::Raw => ClientFraming::Raw,
+            cli::ClientFraming::Json => ClientFraming::Json(fields),
+            cli::ClientFraming::Binary => ClientFraming::Binary,
+            cli::ClientFraming::Gwsocket => ClientFraming::Gwsocket,
+        },
+        max_child_message: config.max_child_message,
+        join_message: config.joinmsg.as_deref().map(Template::parse),
+        leave_message: config.leavemsg.as_deref().map(Template::parse),
+        history: config.cache.map(|cache| match cache.keep {
+            cli::Keep::All => room::Keep::All(cache.messages),
+            cli::Keep::Tagged => room::Keep::Tagged(cache.messages),
+        }),
+        persist_history: config.cachepersist,
+        rooms,
+        max_rooms: config.maxrooms,
+        max_clients: config.max_clients.unwrap_or(for_clients as usize),
+        max_clients_per_room: config.max_clients_per_room,
+        max_clients_per_ip: config.max_clients_per_ip,
+        isolate: config.isolate,
+        oneshot: config.oneshot,
+        linger: config.linger,
+        max_idle: config.max_idle,
+        max_lifetime: config.max_lifetime,
+        stop_eof: config.stop_eof,
+        start_timeout: config.start_timeout,
+        restart: config.restart == cli::Restart::OnFailure,
+        stderr: match config.stderr {
+            cli::Stderr::Log => room::Stderr::Log,
+            cli::Stderr::Client => room::Stderr::Client,
+            cli::Stderr::Inherit | cli::Stderr::Drop => room::Stderr::Elsewhere,
+        },
+        output_ends_room: config.tcp || matches!(config.source, Source::Connect(_)),
+    })
+}
+
+fn door_options(config: &Config) -> anyhow::Result<door::Options> {
+    let headers = config.header.iter().map(|(name, value)| {
+        let name = HeaderName::from_bytes(name.as_bytes())?;
+        Ok((name, HeaderValue::from_str(value)?))
+    });
+    let files = match &config.staticdir {
+        Some(dir) => {
+            let files = door::Files::new(dir);
+            Some(files.with_context(|| format!("cannot serve files from {}", dir.display()))?)
+        }
+        None => None,
+    };
+    let connection = connection::Options {
+        max_message: config.max_message,
+        ping: config.ping,
+        ping_timeout: config.ping_timeout,
+        stall_timeout: config.stall_timeout,
+    };
+    Ok(door::Options {
+        origin: OriginRule::new(&config.origin, config.same_origin)
+            .map_err(|error| anyhow!("--origin: {error}"))?,
+        subprotocols: config.subprotocol.clone(),
+        headers: headers.collect::<anyhow::Result<_>>()?,
+        refuse: match config.refuse {
+            cli::Refuse::Http => door::Refuse::Http,
+            cli::Refuse::Close => door::Refuse::Close,
+        },
+        metrics: config.metrics,
+        stats: config.stats,
+        api: config.api,
+        files,
+        admin: config.admin_addr.is_some(),
+        connection: Arc::new(connection),
+    })
+}

@@ -13,13 +13,16 @@
 //! - [`child`]: the program of one room: start it, talk to it, end it with all it started
 //! - [`frame`]: bytes of a child <-> messages
 //! - [`metrics`]: every metric once; a leaf
+//! - [`install`] and [`probe`]: helpers for images without a shell
 
 pub mod app;
 pub mod child;
 pub mod cli;
 pub mod frame;
 pub mod http;
+pub mod install;
 pub mod metrics;
+pub mod probe;
 pub mod room;
 pub mod stop;
 pub mod telemetry;

@@ -1,10 +1,113 @@
-//! The `scalesocket` binary.
+//! The `scalesocket` binary: parse, prepare, run, and turn the result into an exit code.
 
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
+
+use scalesocket::app::{self, Plan, Prepared};
+use scalesocket::child::{self, Warden};
+use scalesocket::cli::{self, Command, Config, Exit, Listen, Source};
+use scalesocket::probe::{self, Target};
+use scalesocket::{install, telemetry};
+
+/// How long blocking work may take to end once everything else has.
+const LAST_WORK: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    if let Some(code) = scalesocket::child::run_if_warden() {
+    if let Some(code) = child::run_if_warden() {
         return code;
     }
-    ExitCode::SUCCESS
+    match cli::parse(std::env::args_os(), &|name| std::env::var_os(name)) {
+        Ok(Command::Serve(config)) => serve(*config),
+        Ok(Command::Install { dir }) => {
+            told(install::install(&dir).map(|path| path.display().to_string()))
+        }
+        Ok(Command::Probe {
+            target,
+            path,
+            timeout,
+        }) => {
+            let target = match target {
+                Listen::Tcp(address) => Target::Tcp(address),
+                Listen::Unix(socket) => Target::Unix(socket),
+            };
+            told(probe::probe(&target, &path, timeout))
+        }
+        Err(exit) => exit.report(),
+    }
+}
+
+/// The result of a helper: a line for whoever asked.
+fn told(result: anyhow::Result<String>) -> ExitCode {
+    match result {
+        Ok(line) => {
+            // A reader that has gone is no failure of the helper.
+            let _ = writeln!(std::io::stdout(), "{line}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("scalesocket: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(config: Config) -> ExitCode {
+    // What can be refused is refused before anything is started.
+    let program = match &config.source {
+        Source::Program { cmd, .. } => {
+            let path =
+                std::env::var_os("PATH").unwrap_or_else(|| OsString::from(cli::DEFAULT_PATH));
+            match cli::resolve_program(cmd, &path) {
+                Ok(program) => Some(program),
+                Err(sentence) => return Exit::refusal(sentence).report(),
+            }
+        }
+        Source::Connect(_) => None,
+    };
+    let result = child::raise_nofile().map_err(anyhow::Error::from);
+    let result = result.and_then(|(soft_nofile, descriptors)| {
+        let format = match config.log {
+            cli::LogFormat::Text => telemetry::LogFormat::Text,
+            cli::LogFormat::Json => telemetry::LogFormat::Json,
+        };
+        let verbosity = config.verbosity;
+        match Plan::new(config, descriptors) {
+            Ok(plan) => {
+                let _flush = telemetry::init(format, verbosity)?;
+                run(plan, program, soft_nofile)
+            }
+            Err(error) => Ok(Exit::refusal(format!("{error:#}")).report()),
+        }
+    });
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("scalesocket: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(plan: Plan, program: Option<PathBuf>, soft_nofile: u64) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    let result = runtime.block_on(async {
+        let warden = match &program {
+            Some(_) => {
+                let options = child::WardenOptions {
+                    soft_nofile: Some(soft_nofile),
+                    ..child::WardenOptions::default()
+                };
+                Some(Warden::start(&options)?)
+            }
+            None => None,
+        };
+        app::run(plan, Prepared { warden, program }).await
+    });
+    runtime.shutdown_timeout(LAST_WORK);
+    result
 }

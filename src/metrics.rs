@@ -81,6 +81,7 @@ struct State {
     dropped: Tally,
     refused: Tally,
     closed: Closes,
+    child_restarts: AtomicU64,
     draining: AtomicBool,
     /// Seconds since the epoch at which the server started.
     started_at: f64,
@@ -121,6 +122,7 @@ impl Metrics {
             dropped: Tally::default(),
             refused: Tally::default(),
             closed: Closes::default(),
+            child_restarts: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             started_at: now.as_secs_f64(),
         });
@@ -195,6 +197,11 @@ impl Metrics {
         self.0.state.closed.add(code);
     }
 
+    /// A child that failed is started again.
+    pub fn restarted(&self) {
+        self.0.state.child_restarts.fetch_add(1, Relaxed);
+    }
+
     /// Whether the server takes no new rooms any more.
     pub fn set_draining(&self, draining: bool) {
         self.0.state.draining.store(draining, Relaxed);
@@ -228,6 +235,12 @@ impl Metrics {
         // A scrape's figures are of no use to the next one.
         *inner.state.sample.lock() = Sample::default();
         format.encode(&families)
+    }
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.total().fmt(f)
     }
 }
 

@@ -549,6 +549,7 @@ fn nothing_outlives_a_server_that_is_killed() {
 /// Runs where nobody else waits for children.
 #[tokio::test]
 #[ignore = "a role, played for the next test"]
+#[expect(clippy::zombie_processes)] // reaped by whom is what it asks
 async fn role_adopter() {
     let program = env!("CARGO_BIN_EXE_scalesocket").into();
     let options = WardenOptions {

@@ -97,6 +97,14 @@ impl Starter {
         &self.spec
     }
 
+    /// Whether there is a port for another child; always, where none is needed.
+    pub fn has_port(&self) -> bool {
+        match &self.spec.transport {
+            Transport::Tcp(ports) => ports.available() > 0,
+            Transport::Stdio | Transport::Connect(_) => true,
+        }
+    }
+
     /// Starts a program for one room, with the room's own environment.
     ///
     /// Dropping the future kills what it has started. The environment should have `UNIQUE_ID`,

@@ -236,7 +236,8 @@ pub(super) fn end_all(spared: impl Fn(i32) -> bool, patience: Duration) {
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use std::process::{Child, Command, Stdio};
 

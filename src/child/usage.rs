@@ -80,7 +80,8 @@ fn parse(stat: &[u8]) -> Option<Usage> {
     })
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use super::*;
 

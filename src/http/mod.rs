@@ -1,4 +1,113 @@
-//! http
+//! The door: listeners, routes, the websocket handshake, probes, stats and files.
+//!
+//! It decides who may come in and says no with a status and a reason; whoever comes in leaves
+//! HTTP for [`crate::ws`]. It owns no rooms and starts no children.
 
+mod answer;
+pub mod api;
 pub mod files;
+mod join;
+pub mod listen;
 pub mod origin;
+mod router;
+mod seen;
+mod serve;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue};
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+
+pub use files::Files;
+pub use listen::{Listener, bind_tcp, bind_unix, inherited};
+pub use origin::OriginRule;
+pub use serve::serve;
+
+use crate::metrics::Metrics;
+use crate::room::Rooms;
+use crate::stop::Asked;
+use crate::ws::connection;
+
+/// How a refusal reaches the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refuse {
+    /// As an HTTP status with a JSON body.
+    Http,
+    /// As 101 and a close code, which a page can read.
+    Close,
+}
+
+/// What the door is told.
+#[derive(Debug)]
+pub struct Options {
+    /// Which pages may connect.
+    pub origin: OriginRule,
+    /// Subprotocols that are echoed, if offered.
+    pub subprotocols: Vec<String>,
+    /// Added to every HTTP response.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// How refusals are told.
+    pub refuse: Refuse,
+    /// Serve `/metrics`.
+    pub metrics: bool,
+    /// Serve `/stats` and `/<room>/stats`.
+    pub stats: bool,
+    /// Serve `/api/...`.
+    pub api: bool,
+    /// Serve files.
+    pub files: Option<Files>,
+    /// Whether a second listener has the operator's endpoints instead of the public ones.
+    pub admin: bool,
+    /// What all connections have in common.
+    pub connection: Arc<connection::Options>,
+}
+
+/// How far the server is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readiness {
+    /// Not all is set up.
+    Starting,
+    /// Clients may come.
+    Ready,
+    /// On the way out.
+    Draining,
+}
+
+/// Which of the two kinds of listener a request came through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// For clients.
+    Public,
+    /// For operators.
+    Admin,
+}
+
+/// Both ends of the connection that a request came over; none over a unix socket.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ends {
+    /// The client's.
+    pub remote: Option<SocketAddr>,
+    /// Ours.
+    pub local: Option<SocketAddr>,
+}
+
+/// What every request needs.
+#[derive(Debug)]
+pub struct Door {
+    /// The rooms.
+    pub rooms: Rooms,
+    /// What the door is told.
+    pub options: Options,
+    /// Counted here: refusals.
+    pub metrics: Metrics,
+    /// Connections run on it.
+    pub tasks: TaskTracker,
+    /// How far the server is.
+    pub ready: watch::Receiver<Readiness>,
+    /// Where `POST /drain` asks the server to end.
+    pub stop: Asked,
+    /// Since when the server runs.
+    pub started: std::time::Instant,
+}

@@ -114,6 +114,14 @@ pub(super) fn declare(
         },
     );
     table.counter(
+        "scalesocket_child_restarts_total",
+        "",
+        "Children that failed and were started again.",
+        |state, show| {
+            show(&[], state.child_restarts.load(Relaxed));
+        },
+    );
+    table.counter(
         "scalesocket_rooms_ended_total",
         "",
         "Rooms that ended, by reason.",

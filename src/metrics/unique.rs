@@ -23,6 +23,12 @@ const RANK_BITS: usize = 64 - REGISTER_BITS as usize;
 #[derive(Default)]
 pub struct Unique(Seen);
 
+impl std::fmt::Debug for Unique {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Unique").field(&self.count()).finish()
+    }
+}
+
 enum Seen {
     Exact(HashSet<IpAddr>),
     Sketch(Sketch),

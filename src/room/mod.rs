@@ -1,1 +1,31 @@
-//! room
+//! Rooms: a name, at most one live child, and the clients who share it.
+//!
+//! A room is two pumps, a backlog and a supervisor. The data plane: the output pump appends what
+//! everybody hears to the [`backlog`] and what one client hears to its side queue, both in the
+//! [`feed`]; each client's connection takes what it has not sent and writes it at once; clients
+//! append to the [`inbox`], and the input pump writes it to the child. The control plane: the
+//! [`supervisor`] starts the child, watches for the end, walks the stop ladder and frees the name.
+
+mod backlog;
+mod close;
+mod feed;
+mod history;
+mod inbox;
+mod live;
+mod name;
+mod options;
+mod outgoing;
+mod place;
+mod pumps;
+mod rooms;
+mod supervisor;
+
+pub use close::Close;
+pub use feed::Slow;
+pub(crate) use feed::{Begun, Next, Piece};
+pub use history::Keep;
+pub use live::{Phase, Room, Stats};
+pub use name::{BadName, RESERVED, RoomName};
+pub use options::{Options, Stderr};
+pub use place::{Newcomer, Place, Said};
+pub use rooms::{LastEnd, Refusal, RoomEvent, Rooms};

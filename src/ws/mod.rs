@@ -1,1 +1,7 @@
-//! ws
+//! The wire: RFC 6455 on the raw socket, and the life of one client's connection.
+//!
+//! [`codec`] is pure; [`connection`] drives one socket for one place in a room.
+
+pub mod codec;
+pub mod connection;
+pub mod socket;

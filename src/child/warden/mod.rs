@@ -9,6 +9,7 @@ mod link;
 mod process;
 mod rooms;
 mod spawn;
+mod watch;
 
 use std::{
     io,

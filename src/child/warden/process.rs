@@ -26,7 +26,7 @@ use nix::{
 use super::{NAME, rooms::Rooms, spawn::spawn};
 use crate::child::{
     fdpass::{self, Brought},
-    tree,
+    nofile, tree,
     wire::{Answer, Request},
 };
 
@@ -74,6 +74,8 @@ impl Process {
         unsafe {
             libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0)
         };
+        // A descriptor watches each leader; programs get the limit they would have had.
+        let _as_it_is = nofile::raise_nofile();
         let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
         socket.set_nonblocking(true)?;
         let null = std::fs::OpenOptions::new()
@@ -139,9 +141,11 @@ impl Process {
         if !self.unsent.is_empty() {
             wanted |= PollFlags::POLLOUT;
         }
+        let watch = self.rooms.fd().unwrap_or(self.deaths.as_fd());
         let mut fds = [
             PollFd::new(self.socket.as_fd(), wanted),
             PollFd::new(self.deaths.as_fd(), PollFlags::POLLIN),
+            PollFd::new(watch, PollFlags::POLLIN),
         ];
         match poll(&mut fds, timeout(wait)) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}

@@ -8,10 +8,11 @@
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     io,
+    os::fd::BorrowedFd,
     time::{Duration, Instant},
 };
 
-use super::MARKER;
+use super::{MARKER, watch::Watch};
 use crate::child::{
     Exit,
     tree::{self, Environment},
@@ -35,6 +36,8 @@ const TRIES: u8 = 3;
 pub(super) struct Rooms {
     /// What is to be told to the server, in order.
     pub(super) answers: Vec<Answer>,
+    /// Tells which leaders ended.
+    watch: Watch,
     rooms: HashMap<u64, Room>,
     /// The rooms of leaders that are not reaped; their numbers are also those of sessions.
     leaders: HashMap<i32, u64>,
@@ -52,6 +55,8 @@ pub(super) struct Rooms {
 
 struct Room {
     leader: i32,
+    /// The watch tells when the leader ends; else every look asks.
+    watched: bool,
     marker: Option<Vec<u8>>,
     /// How the leader ended. It stays unreaped until nothing else is left, because its number is
     /// what the room's group is signalled by.
@@ -92,6 +97,7 @@ impl Rooms {
     pub(super) fn started(&mut self, id: u64, pid: u32, marker: Option<Vec<u8>>) {
         let leader = pid as i32; // a pid is a positive pid_t
         self.leaders.insert(leader, id);
+        let watched = self.watch.add(id, leader);
         if let Some(marker) = &marker {
             self.markers.insert(marker.clone(), id);
         }
@@ -99,6 +105,7 @@ impl Rooms {
             id,
             Room {
                 leader,
+                watched,
                 marker,
                 exit: None,
                 doubts: 0,
@@ -107,6 +114,11 @@ impl Rooms {
             },
         );
         self.answers.push(Answer::Started { id, pid });
+    }
+
+    /// Becomes readable when a turn is needed.
+    pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.watch.fd()
     }
 
     pub(super) fn somebody_died(&mut self) {
@@ -158,8 +170,12 @@ impl Rooms {
         Some(wanted.saturating_duration_since(now))
     }
 
-    /// Looks around if it is time.
+    /// Tells which leaders ended, and looks around if it is time.
     pub(super) fn turn(&mut self, now: Instant) {
+        for id in self.watch.ended() {
+            self.look = true;
+            self.ask_leader(id);
+        }
         if self.next_turn(now) != Some(Duration::ZERO) {
             return;
         }
@@ -173,15 +189,12 @@ impl Rooms {
     fn look_around(&mut self, now: Instant) {
         // First the leaders and then the list: a leader that is seen dead has already left its
         // children to us, so that a list without them means that there are none.
-        for (id, room) in self
+        let unwatched = self
             .rooms
-            .iter_mut()
-            .filter(|(_, room)| room.exit.is_none())
-        {
-            if let Some(exit) = tree::ended(room.leader) {
-                room.exit = Some(exit);
-                self.answers.push(Answer::Exited { id: *id, exit });
-            }
+            .iter()
+            .filter(|(_, room)| !room.watched && room.exit.is_none());
+        for id in unwatched.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.ask_leader(id);
         }
         match tree::children() {
             Ok(children) => self.sort_out(now, &children),
@@ -190,6 +203,17 @@ impl Rooms {
                 self.look = true; // again, when a descriptor is free
                 self.climb(now);
             }
+        }
+    }
+
+    fn ask_leader(&mut self, id: u64) {
+        let Some(room) = self.rooms.get_mut(&id).filter(|room| room.exit.is_none()) else {
+            return;
+        };
+        room.exit = tree::ended(room.leader);
+        room.watched = room.exit.is_some(); // the watch tells but once
+        if let Some(exit) = room.exit {
+            self.answers.push(Answer::Exited { id, exit });
         }
     }
 

@@ -1,0 +1,123 @@
+//! Answers of our own: JSON bodies, and refusals with a status, a label and a reason.
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use serde_json::json;
+
+use crate::room::{BadName, Close, Refusal};
+
+/// Why a request is turned away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Denied {
+    /// The path names no room.
+    Name(BadName),
+    /// The page may not connect.
+    Origin,
+    /// The handshake is wrong (RFC 6455 section 4.2.1).
+    Handshake(&'static str),
+    /// The handshake is of another version of the protocol.
+    Version,
+    /// Not a websocket request, where only that makes sense.
+    NotWebsocket,
+    /// The server is still starting.
+    Starting,
+    /// The rooms said no.
+    Room(Refusal),
+}
+
+impl Denied {
+    fn status(self) -> StatusCode {
+        match self {
+            Denied::Name(_) | Denied::Handshake(_) => StatusCode::BAD_REQUEST,
+            Denied::Origin | Denied::Room(Refusal::NotAllowed) => StatusCode::FORBIDDEN,
+            Denied::Version | Denied::NotWebsocket => StatusCode::UPGRADE_REQUIRED,
+            Denied::Room(Refusal::PerAddress) => StatusCode::TOO_MANY_REQUESTS,
+            Denied::Starting | Denied::Room(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// The label in metrics, and `error` in the body.
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Denied::Name(BadName::Reserved) => "reserved_name",
+            Denied::Name(_) => "bad_room_name",
+            Denied::Origin => "origin_not_allowed",
+            Denied::Handshake(_) => "bad_handshake",
+            Denied::Version => "bad_version",
+            Denied::NotWebsocket => "not_a_websocket_request",
+            Denied::Starting => "starting",
+            Denied::Room(refusal) => refusal.label(),
+        }
+    }
+
+    fn reason(self) -> String {
+        match self {
+            Denied::Name(bad) => bad.to_string(),
+            Denied::Origin => "pages of this origin may not connect".to_owned(),
+            Denied::Handshake(what) => what.to_owned(),
+            Denied::Version => "the protocol version is 13 (RFC 6455)".to_owned(),
+            Denied::NotWebsocket => {
+                "this is a websocket server: connect to ws://<host>/<room>".to_owned()
+            }
+            Denied::Starting => "the server is starting".to_owned(),
+            Denied::Room(refusal) => refusal.to_string(),
+        }
+    }
+
+    /// With `--refuse close`: what the client reads after 101.
+    pub(super) fn close(self) -> Close {
+        let code = match self {
+            Denied::Room(Refusal::Draining | Refusal::Ending) => Close::RESTART,
+            Denied::Room(Refusal::NotAllowed) => Close::POLICY,
+            Denied::Room(_) | Denied::Starting => Close::TRY_LATER,
+            _ => Close::POLICY,
+        };
+        Close::new(code, self.reason())
+    }
+}
+
+impl IntoResponse for Denied {
+    fn into_response(self) -> Response {
+        let body = json!({ "error": self.label(), "message": self.reason() });
+        let mut response = json_response(self.status(), &body);
+        let headers = response.headers_mut();
+        match self.status() {
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            StatusCode::UPGRADE_REQUIRED => {
+                headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+                headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+                headers.insert(
+                    header::SEC_WEBSOCKET_VERSION,
+                    HeaderValue::from_static("13"),
+                );
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+/// A JSON body that no cache keeps.
+pub(super) fn json_response(status: StatusCode, body: &impl serde::Serialize) -> Response {
+    match serde_json::to_vec(body) {
+        Ok(bytes) => {
+            let headers = [
+                (header::CONTENT_TYPE, "application/json"),
+                (header::CACHE_CONTROL, "no-store"),
+            ];
+            (status, headers, Body::from(bytes)).into_response()
+        }
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+/// 404 with a JSON body.
+pub(super) fn not_found(what: &str) -> Response {
+    json_response(
+        StatusCode::NOT_FOUND,
+        &json!({ "error": "not_found", "message": what }),
+    )
+}

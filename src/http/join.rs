@@ -1,0 +1,235 @@
+//! The websocket handshake: who may come in, the answer of RFC 6455 section 4.2.2, and the way
+//! of the raw socket out of HTTP.
+
+use std::ffi::OsString;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version, header};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use percent_encoding::percent_decode_str;
+use sha1::{Digest, Sha1};
+use tokio::net::{TcpStream, UnixStream};
+use tracing::debug;
+
+use super::answer::Denied;
+use super::{Door, Ends, Readiness, Refuse};
+use crate::child;
+use crate::room::{BadName, Newcomer, RoomName};
+use crate::ws::connection::Connection;
+use crate::ws::socket::Socket;
+
+/// RFC 6455 section 1.3.
+const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+/// How long the way from our 101 to the raw socket may take.
+const UPGRADE_TIME: Duration = Duration::from_secs(10);
+
+/// Whether a request wants a websocket; it may still be a wrong one.
+pub(super) fn is_upgrade(headers: &HeaderMap) -> bool {
+    has_token(headers, header::UPGRADE, "websocket")
+}
+
+/// Answers a request that [`is_upgrade`].
+pub(super) async fn join(door: Arc<Door>, mut request: Request<Body>) -> Response {
+    let accept = match accept_key(&request) {
+        Ok(accept) => accept,
+        Err(denied) => return deny(&door, denied),
+    };
+    let upgrade = hyper::upgrade::on(&mut request);
+    let protocol = subprotocol(request.headers(), &door.options.subprotocols);
+    let place = match look(&door, &request) {
+        Ok((name, newcomer)) => door.rooms.join(name, &newcomer).await.map_err(Denied::Room),
+        Err(denied) => Err(denied),
+    };
+    let connection = match place {
+        Ok(place) => Ok(place),
+        Err(denied) if door.options.refuse == Refuse::Http => return deny(&door, denied),
+        Err(denied) => {
+            door.metrics.refused(denied.label());
+            Err(denied.close())
+        }
+    };
+    let task = {
+        let door = Arc::clone(&door);
+        async move {
+            let Some((socket, early)) = raw(upgrade).await else {
+                return;
+            };
+            let options = Arc::clone(&door.options.connection);
+            // A task of its own, so that what the handshake needed is not kept for its life.
+            door.tasks.spawn(match connection {
+                Ok(place) => Connection::new(socket, place, options, early),
+                Err(close) => Connection::refused(socket, &close, options),
+            });
+        }
+    };
+    door.tasks.spawn(task);
+    let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    if let Some(protocol) = protocol {
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
+    }
+    response
+}
+
+fn deny(door: &Door, denied: Denied) -> Response {
+    door.metrics.refused(denied.label());
+    debug!(reason = denied.label(), "client refused");
+    denied.into_response()
+}
+
+/// Which room the path names, and who wants to come in, if that may be.
+fn look(door: &Door, request: &Request<Body>) -> Result<(RoomName, Newcomer), Denied> {
+    let headers = request.headers();
+    let origin = text(headers, header::ORIGIN);
+    if headers.contains_key(header::ORIGIN) && origin.is_none() {
+        return Err(Denied::Origin);
+    }
+    if !door
+        .options
+        .origin
+        .allows(origin, text(headers, header::HOST), false)
+    {
+        return Err(Denied::Origin);
+    }
+    if *door.ready.borrow() == Readiness::Starting {
+        return Err(Denied::Starting);
+    }
+    let path = request.uri().path();
+    let path = path.strip_prefix('/').unwrap_or(path);
+    let (component, rest) = path
+        .find('/')
+        .map_or((path, ""), |slash| path.split_at(slash));
+    let isolate = door.rooms.options().isolate;
+    let name = match RoomName::from_component(component) {
+        Ok(name) => name,
+        // Any path will do where every connection has a room of its own; but no endpoint's.
+        Err(BadName::Empty) if isolate => RoomName::root(),
+        Err(bad) => return Err(Denied::Name(bad)),
+    };
+    let ends = request
+        .extensions()
+        .get::<Ends>()
+        .copied()
+        .unwrap_or_default();
+    let newcomer = Newcomer {
+        address: ends.remote.map(|remote| remote.ip().to_canonical()),
+        variables: variables(request, ends, component, rest),
+    };
+    Ok((name, newcomer))
+}
+
+fn variables(
+    request: &Request<Body>,
+    ends: Ends,
+    room: &str,
+    rest: &str,
+) -> Vec<(OsString, OsString)> {
+    let uri = request.uri();
+    let target = uri
+        .path_and_query()
+        .map_or(uri.path(), |target| target.as_str());
+    child::cgi(&child::Request {
+        remote: ends.remote,
+        local: ends.local,
+        method: request.method().as_str(),
+        uri: target,
+        protocol: "HTTP/1.1",
+        room: &percent_decode_str(room).decode_utf8_lossy(),
+        path_info: &percent_decode_str(rest).decode_utf8_lossy(),
+        query: uri.query().unwrap_or_default(),
+        headers: request.headers(),
+        https: false,
+        unique_id: &child::unique_id(),
+    })
+}
+
+/// Checks the handshake and computes the answer to its key.
+fn accept_key(request: &Request<Body>) -> Result<HeaderValue, Denied> {
+    let headers = request.headers();
+    if request.method() != Method::GET {
+        return Err(Denied::Handshake("a websocket handshake is a GET request"));
+    }
+    if request.version() < Version::HTTP_11 {
+        return Err(Denied::Handshake("a websocket handshake needs HTTP/1.1"));
+    }
+    if !has_token(headers, header::CONNECTION, "upgrade") {
+        return Err(Denied::Handshake("the Connection header must name Upgrade"));
+    }
+    let mut versions = headers.get_all(header::SEC_WEBSOCKET_VERSION).iter();
+    match (
+        versions.next().and_then(|version| version.to_str().ok()),
+        versions.next(),
+    ) {
+        (Some(version), None) if version.trim() == "13" => {}
+        _ => return Err(Denied::Version),
+    }
+    let bad = Denied::Handshake("Sec-WebSocket-Key must be 16 bytes in base64, given once");
+    let mut keys = headers.get_all(header::SEC_WEBSOCKET_KEY).iter();
+    let key = match (keys.next(), keys.next()) {
+        (Some(key), None) => key.as_bytes().trim_ascii(),
+        _ => return Err(bad),
+    };
+    if STANDARD.decode(key).map_or(0, |nonce| nonce.len()) != 16 {
+        return Err(bad);
+    }
+    let hash = Sha1::new().chain_update(key).chain_update(GUID).finalize();
+    HeaderValue::from_str(&STANDARD.encode(hash)).map_err(|_| bad)
+}
+
+/// Whether a comma-separated header has a token, in any case.
+fn has_token(headers: &HeaderMap, name: header::HeaderName, token: &str) -> bool {
+    let values = headers.get_all(name);
+    let mut tokens = values
+        .iter()
+        .filter_map(|v| v.to_str().ok())
+        .flat_map(|v| v.split(','));
+    tokens.any(|given| given.trim().eq_ignore_ascii_case(token))
+}
+
+fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// The first of the offered subprotocols that is one of ours.
+fn subprotocol(headers: &HeaderMap, ours: &[String]) -> Option<HeaderValue> {
+    let offers = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL);
+    let mut offered = offers
+        .iter()
+        .filter_map(|v| v.to_str().ok())
+        .flat_map(|v| v.split(','))
+        .map(str::trim);
+    let chosen = offered.find(|offer| ours.iter().any(|protocol| protocol == offer))?;
+    HeaderValue::from_str(chosen).ok()
+}
+
+/// The socket below HTTP, and what came early behind the handshake.
+async fn raw(upgrade: OnUpgrade) -> Option<(Socket, Vec<u8>)> {
+    let upgraded = tokio::time::timeout(UPGRADE_TIME, upgrade)
+        .await
+        .ok()?
+        .ok()?;
+    let upgraded = match downcast::<TcpStream>(upgraded) {
+        Ok((tcp, early)) => return Some((Socket::Tcp(tcp), early)),
+        Err(upgraded) => upgraded,
+    };
+    let (unix, early) = downcast::<UnixStream>(upgraded).ok()?;
+    Some((Socket::Unix(unix), early))
+}
+
+fn downcast<S>(upgraded: Upgraded) -> Result<(S, Vec<u8>), Upgraded>
+where
+    TokioIo<S>: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
+{
+    let parts = upgraded.downcast::<TokioIo<S>>()?;
+    // A copy: the buffer itself pins the 8 KiB that it was read into.
+    Ok((parts.io.into_inner(), parts.read_buf.to_vec()))
+}

@@ -1,0 +1,556 @@
+//! The feed: a room's backlog, its clients' places in it, and their side queues, in one value.
+//!
+//! It decides what each client writes next, in the child's order; who has fallen behind; and
+//! whether the child's output may be read further. It does no I/O and never waits; the room keeps
+//! it under one lock, and wakes the tasks that it names after the lock is gone.
+
+use std::collections::{HashMap, VecDeque};
+use std::task::Waker;
+
+use bytes::Bytes;
+use slab::Slab;
+
+use super::backlog::{Backlog, Cursor};
+use super::close::Close;
+use super::history::History;
+use super::outgoing::{Outgoing, Whisper, Who};
+use crate::frame::{ClientId, Kind};
+use crate::ws::codec;
+
+/// Pieces handed out for one write: as many as one `writev` takes well.
+const PIECES_MAX: usize = 64;
+/// Bytes handed out for one write, unless a single piece is longer.
+const WRITE_MAX: usize = 256 << 10;
+/// What an entry of a side queue costs beside its bytes.
+const SIDE_COST: usize = 64;
+/// Bytes held since the last look at all cursors that make another look worthwhile.
+const SCAN_EVERY: usize = 256 << 10;
+
+/// What happens to a client that falls more than the backlog behind the fastest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slow {
+    /// It is closed with 4008.
+    Disconnect,
+    /// It skips to the newest message and is told what it missed, under this member name.
+    Drop(&'static str),
+    /// The room waits for it.
+    Block,
+}
+
+/// One piece of what a client writes next.
+#[derive(Debug)]
+pub(crate) struct Piece {
+    pub(crate) bytes: Bytes,
+    /// The client's cursor once the piece is begun.
+    after: Cursor,
+    /// From its side queue.
+    side: bool,
+}
+
+/// What a client is to do next.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Write the pieces.
+    Write,
+    /// Nothing to do: the waker was kept.
+    Wait,
+    /// All before it was written: close.
+    Close(Close),
+    /// Close now, whatever was not written.
+    Expelled(Close),
+}
+
+#[derive(Debug)]
+struct Side {
+    at: Cursor,
+    cost: usize,
+    whisper: Whisper,
+}
+
+#[derive(Debug)]
+struct Member {
+    id: ClientId,
+    cursor: Cursor,
+    side: VecDeque<Side>,
+    side_cost: usize,
+    /// Of its task, when that has something to be told.
+    waker: Option<Waker>,
+    /// It has written all there was; otherwise its socket is full, or it is on its way here.
+    waiting: bool,
+    expelled: Option<Close>,
+}
+
+impl Member {
+    /// There is something new: wakes the task if that is what it waits for.
+    fn tell(&mut self, wake: &mut Vec<Waker>) {
+        if std::mem::take(&mut self.waiting) {
+            wake.extend(self.waker.take());
+        }
+    }
+
+    /// The connection is to be closed before anything else, also when its socket is full.
+    fn expel(&mut self, wake: &mut Vec<Waker>) {
+        self.expelled.get_or_insert_with(too_slow);
+        self.waiting = false;
+        wake.extend(self.waker.take());
+    }
+
+    fn keep(&mut self, waker: &Waker) {
+        match &mut self.waker {
+            Some(kept) => kept.clone_from(waker),
+            none => *none = Some(waker.clone()),
+        }
+    }
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct Feed {
+    backlog: Backlog,
+    limit: usize,
+    slow: Slow,
+    members: Slab<Member>,
+    keys: HashMap<u32, usize>,
+    /// Members that have not taken all there is.
+    lagging: usize,
+    fastest: u64,
+    scan_at: usize,
+    side_cost: usize,
+    /// Of the pumps that wait until they may read.
+    pumps: Vec<Waker>,
+    ended: Option<Close>,
+}
+
+impl Feed {
+    /// A feed of at most `limit` bytes, side queues included.
+    pub(crate) fn new(limit: usize, slow: Slow) -> Self {
+        Feed {
+            backlog: Backlog::new(limit),
+            limit,
+            slow,
+            members: Slab::new(),
+            keys: HashMap::new(),
+            lagging: 0,
+            fastest: 0,
+            scan_at: SCAN_EVERY,
+            side_cost: 0,
+            pumps: Vec::new(),
+            ended: None,
+        }
+    }
+
+    /// A client comes in: it hears `history`, then everything from now on.
+    pub(crate) fn enter(&mut self, id: ClientId, history: Option<&History>) -> usize {
+        let cursor = self.backlog.end();
+        let mut side = VecDeque::new();
+        for frame in history.into_iter().flat_map(History::frames) {
+            // Shared with the ring, which has a bound of its own: no cost here.
+            side.push_back(Side {
+                at: cursor,
+                cost: 0,
+                whisper: Whisper::Frame(frame.clone()),
+            });
+        }
+        if self.members.is_empty() {
+            self.fastest = cursor.at;
+        }
+        let member = Member {
+            id,
+            cursor,
+            side,
+            side_cost: 0,
+            waker: None,
+            waiting: false,
+            expelled: None,
+        };
+        let key = self.members.insert(member);
+        self.keys.insert(id.get(), key);
+        key
+    }
+
+    /// A client goes; whoever is to be woken for it lands in `wake`.
+    pub(crate) fn leave(&mut self, key: usize, wake: &mut Vec<Waker>) {
+        let Some(member) = self.members.try_remove(key) else {
+            return;
+        };
+        self.keys.remove(&member.id.get());
+        self.side_cost -= member.side_cost;
+        if member.cursor.at < self.backlog.end().at {
+            self.lagging -= 1;
+        }
+        if member.cursor.at == self.fastest {
+            let end = self.backlog.end().at;
+            let cursors = self.members.iter().map(|(_, member)| member.cursor.at);
+            self.fastest = cursors.max().unwrap_or(end);
+        }
+        self.trim_if_passed();
+        self.wake_pumps(wake);
+    }
+
+    /// How many clients there are.
+    pub(crate) fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// The largest lag of a client, in bytes.
+    pub(crate) fn largest_lag(&self) -> u64 {
+        let end = self.backlog.end().at;
+        self.members
+            .iter()
+            .map(|(_, member)| end - member.cursor.at)
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// Bytes held for clients: backlog and side queues.
+    pub(crate) fn held(&self) -> usize {
+        self.backlog.held() + self.side_cost
+    }
+
+    /// Publishes what one read of the child became. Returns how many ids were unknown.
+    pub(crate) fn publish(&mut self, outgoing: &mut Outgoing, wake: &mut Vec<Waker>) -> u64 {
+        let start = self.backlog.end();
+        let mut unknown = 0;
+        // The side queues first: once the batch can be read, what belongs inside it is there.
+        for mark in outgoing.marks.drain(..) {
+            let at = Cursor {
+                at: start.at + mark.offset,
+                messages: start.messages + mark.messages,
+            };
+            unknown += self.whisper(at, &mark.who, &mark.whisper, wake);
+        }
+        let frames = outgoing.take_frames();
+        if frames.is_empty() || self.members.is_empty() || self.ended.is_some() {
+            // Nobody to hear it. The position stays: cursors count what could be heard.
+            self.hold_side_bound(wake);
+            return unknown;
+        }
+        self.backlog.append(frames, outgoing.broadcast);
+        self.lagging = self.members.len();
+        for (_, member) in &mut self.members {
+            member.tell(wake);
+        }
+        let before = self.backlog.start();
+        if self.backlog.held() >= self.scan_at {
+            let slowest = self.slowest();
+            self.backlog.trim(self.fastest, slowest);
+            self.scan_at = self.next_scan();
+        } else {
+            self.backlog.trim(self.fastest, 0);
+        }
+        if self.backlog.start() != before {
+            self.note_fallen(wake);
+        }
+        self.hold_side_bound(wake);
+        unknown
+    }
+
+    /// Under `Disconnect`, whoever lost something is told at once, not when it next can write.
+    fn note_fallen(&mut self, wake: &mut Vec<Waker>) {
+        if self.slow != Slow::Disconnect {
+            return;
+        }
+        let start = self.backlog.start();
+        for (_, member) in &mut self.members {
+            if member.cursor.at < start && member.expelled.is_none() {
+                member.expel(wake);
+            }
+        }
+    }
+
+    fn next_scan(&self) -> usize {
+        self.backlog.held() + SCAN_EVERY.min(self.limit / 4).max(1)
+    }
+
+    fn whisper(&mut self, at: Cursor, who: &Who, whisper: &Whisper, wake: &mut Vec<Waker>) -> u64 {
+        match who {
+            Who::Only(ids) => {
+                let mut unknown = 0;
+                for id in ids {
+                    match self.keys.get(id) {
+                        Some(&key) => self.side(key, at, whisper, ids.len(), wake),
+                        None => unknown += 1,
+                    }
+                }
+                unknown
+            }
+            Who::Except(ids) => {
+                let others = self.members.len().saturating_sub(ids.len()).max(1);
+                let keys: Vec<usize> = self
+                    .members
+                    .iter()
+                    .filter(|(_, member)| !ids.contains(&member.id.get()))
+                    .map(|(key, _)| key)
+                    .collect();
+                for key in keys {
+                    self.side(key, at, whisper, others, wake);
+                }
+                ids.iter().filter(|id| !self.keys.contains_key(id)).count() as u64
+            }
+        }
+    }
+
+    /// Queues a whisper that `sharers` clients hear, whose bytes they share.
+    fn side(
+        &mut self,
+        key: usize,
+        at: Cursor,
+        whisper: &Whisper,
+        sharers: usize,
+        wake: &mut Vec<Waker>,
+    ) {
+        let Some(member) = self.members.get_mut(key) else {
+            return;
+        };
+        if member.expelled.is_some() {
+            return;
+        }
+        let (bytes, whisper) = match whisper {
+            Whisper::Frame(frame) => (frame.len(), Whisper::Frame(frame.clone())),
+            Whisper::Close(close) => (0, Whisper::Close(close.clone())),
+        };
+        let cost = bytes.div_ceil(sharers.max(1)) + SIDE_COST;
+        member.side.push_back(Side { at, cost, whisper });
+        member.side_cost += cost;
+        self.side_cost += cost;
+        member.tell(wake);
+    }
+
+    /// Backlog and side queues stay within the limit together: the largest queue goes. One
+    /// message alone, however big, is never too much.
+    fn hold_side_bound(&mut self, wake: &mut Vec<Waker>) {
+        while self.side_cost > 0 && self.held() > self.limit {
+            let largest = self
+                .members
+                .iter()
+                .filter(|(_, member)| member.side.len() > 1)
+                .max_by_key(|(_, member)| member.side_cost);
+            let Some((key, _)) = largest else { return };
+            let Some(member) = self.members.get_mut(key) else {
+                return;
+            };
+            member.expel(wake);
+            member.side = VecDeque::new();
+            self.side_cost -= std::mem::take(&mut member.side_cost);
+        }
+    }
+
+    /// Tells the client at `key` what to do next; pieces are put into `pieces`.
+    pub(crate) fn next(&mut self, key: usize, waker: &Waker, pieces: &mut Vec<Piece>) -> Next {
+        let end = self.backlog.end();
+        let Some(member) = self.members.get_mut(key) else {
+            return Next::Wait;
+        };
+        if let Some(close) = &member.expelled {
+            return Next::Expelled(close.clone());
+        }
+        if member.cursor.at < self.backlog.start() {
+            let Slow::Drop(name) = self.slow else {
+                return Next::Expelled(too_slow());
+            };
+            let whisper = Whisper::Frame(gap(name, member.cursor, end));
+            member.side.push_front(Side {
+                at: end,
+                cost: 0,
+                whisper,
+            });
+            member.cursor = end;
+            self.lagging -= 1;
+        }
+        let mut cursor = member.cursor;
+        let mut bytes_out = 0;
+        let mut side = member.side.iter();
+        loop {
+            let entry = side.next();
+            let until = entry.map_or(end, |entry| entry.at.min(end));
+            let read = self.backlog.read(cursor, until, |bytes, after| {
+                bytes_out += bytes.len();
+                cursor = after;
+                pieces.push(Piece {
+                    bytes,
+                    after,
+                    side: false,
+                });
+                pieces.len() < PIECES_MAX && bytes_out < WRITE_MAX
+            });
+            debug_assert!(read.is_ok(), "checked above");
+            let full = pieces.len() >= PIECES_MAX || bytes_out >= WRITE_MAX;
+            let Some(entry) = entry.filter(|entry| !full && cursor.at >= entry.at.at) else {
+                break;
+            };
+            match &entry.whisper {
+                Whisper::Frame(frame) => {
+                    bytes_out += frame.len();
+                    pieces.push(Piece {
+                        bytes: frame.clone(),
+                        after: cursor,
+                        side: true,
+                    });
+                }
+                Whisper::Close(close) if pieces.is_empty() => return Next::Close(close.clone()),
+                Whisper::Close(_) => break,
+            }
+        }
+        if !pieces.is_empty() {
+            return Next::Write;
+        }
+        if let Some(close) = &self.ended {
+            return Next::Close(close.clone());
+        }
+        member.keep(waker);
+        member.waiting = true;
+        Next::Wait
+    }
+
+    /// The client at `key` wrote the first `written` bytes of `pieces`. Returns what is left of
+    /// the piece that was begun and not ended, for the client to finish by itself. `full`: its
+    /// socket takes no more; the waker is kept for the case that it must be closed meanwhile.
+    pub(crate) fn wrote(
+        &mut self,
+        key: usize,
+        pieces: &mut Vec<Piece>,
+        written: usize,
+        full: Option<&Waker>,
+        wake: &mut Vec<Waker>,
+    ) -> Option<Begun> {
+        let mut left = written;
+        let mut begun = None;
+        let end = self.backlog.end().at;
+        let member = self.members.get_mut(key)?;
+        let was_lagging = member.cursor.at < end;
+        if let Some(waker) = full {
+            member.keep(waker);
+        }
+        for piece in pieces.drain(..) {
+            if left == 0 {
+                break;
+            }
+            member.cursor = piece.after.max(member.cursor);
+            if piece.side
+                && let Some(entry) = member.side.pop_front()
+            {
+                member.side_cost -= entry.cost;
+                self.side_cost -= entry.cost;
+            }
+            if left < piece.bytes.len() {
+                begun = Some(Begun {
+                    piece: piece.bytes,
+                    written: left,
+                });
+                break;
+            }
+            left -= piece.bytes.len();
+        }
+        let at = member.cursor.at;
+        if was_lagging && at >= end {
+            self.lagging -= 1;
+        }
+        self.fastest = self.fastest.max(at);
+        self.trim_if_passed();
+        self.wake_pumps(wake);
+        begun
+    }
+
+    /// Once everybody has taken everything, nothing is kept.
+    fn trim_if_passed(&mut self) {
+        if self.lagging == 0 && self.backlog.held() > 0 {
+            let end = self.backlog.end().at;
+            self.backlog.trim(end, end);
+            self.scan_at = self.next_scan();
+        }
+    }
+
+    fn slowest(&self) -> u64 {
+        let cursors = self.members.iter().map(|(_, member)| member.cursor.at);
+        cursors.min().unwrap_or(self.backlog.end().at)
+    }
+
+    /// Whether the child's output may be read; if not, `waker` is woken when it may.
+    pub(crate) fn may_read(&mut self, waker: &Waker) -> bool {
+        if self.has_room() {
+            return true;
+        }
+        if !self.pumps.iter().any(|kept| kept.will_wake(waker)) {
+            self.pumps.push(waker.clone());
+        }
+        false
+    }
+
+    /// The pump waits while the fastest client has more than half the limit unsent; and, so that
+    /// no more than the limit is held, while it has anything unsent and the limit is reached.
+    /// No other client's slowness counts, but with `Block`, where all do.
+    fn has_room(&self) -> bool {
+        if self.members.is_empty() {
+            return true;
+        }
+        let pace = if self.slow == Slow::Block {
+            self.slowest()
+        } else {
+            self.fastest
+        };
+        let unsent = (self.backlog.end().at - pace) as usize;
+        unsent <= self.limit / 2 && (unsent == 0 || self.backlog.held() < self.limit)
+    }
+
+    fn wake_pumps(&mut self, wake: &mut Vec<Waker>) {
+        if !self.pumps.is_empty() && self.has_room() {
+            wake.append(&mut self.pumps);
+        }
+    }
+
+    /// The room has ended: everybody is closed behind what it has not heard yet.
+    pub(crate) fn end(&mut self, close: Close, wake: &mut Vec<Waker>) {
+        self.ended.get_or_insert(close);
+        for (_, member) in &mut self.members {
+            member.tell(wake);
+        }
+        wake.append(&mut self.pumps);
+    }
+}
+
+/// A piece that a client has begun to write: it must end the frame it is in, whatever happens.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    piece: Bytes,
+    written: usize,
+}
+
+impl Begun {
+    /// The rest of the piece.
+    pub(crate) fn rest(&self) -> &[u8] {
+        self.piece.get(self.written..).unwrap_or_default()
+    }
+
+    /// So many more bytes were written. Returns whether the piece is done.
+    pub(crate) fn advance(&mut self, written: usize) -> bool {
+        self.written += written;
+        self.written >= self.piece.len()
+    }
+
+    /// Forgets all behind the frame that was begun; a copy, so that no batch stays for it.
+    pub(crate) fn cut_to_frame(&mut self) {
+        let mut boundary = 0;
+        while boundary < self.written {
+            match self.piece.get(boundary..).and_then(codec::frame_len) {
+                Some(length) => boundary += length,
+                None => break,
+            }
+        }
+        let rest = self.piece.get(self.written..boundary).unwrap_or_default();
+        self.piece = Bytes::copy_from_slice(rest);
+        self.written = 0;
+    }
+}
+
+/// The message that tells a client what it missed.
+fn gap(name: &str, from: Cursor, to: Cursor) -> Bytes {
+    let (messages, bytes) = (to.messages - from.messages, to.at - from.at);
+    let text = format!(r#"{{"{name}":{{"messages":{messages},"bytes":{bytes}}}}}"#);
+    let mut frame = Vec::with_capacity(text.len() + 4);
+    codec::put_message(&mut frame, Kind::Text, text.as_bytes());
+    frame.into()
+}
+
+fn too_slow() -> Close {
+    Close::new(Close::TOO_SLOW, "too slow")
+}

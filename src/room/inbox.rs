@@ -1,0 +1,314 @@
+//! The inbox: a room's bounded queue of bytes on their way to the child's stdin.
+//!
+//! Clients append whole encoded messages; the stdin pump takes all that is queued at once. A
+//! message that does not fit makes its sender wait, first come first served; nobody else waits
+//! for it but those who want to send too. An empty inbox takes one message of any size.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::task::{Context, Poll, Waker};
+
+use parking_lot::Mutex;
+
+/// A buffer above this is not kept for later messages.
+const KEPT_CAPACITY: usize = 64 << 10;
+
+/// The inbox takes no more: the room is ending, or the child has closed its stdin.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Closed;
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    state: Mutex<State>,
+    limit: usize,
+    /// Whether the ends of messages are remembered, so that a new child can be given whole ones.
+    whole: bool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    queued: Vec<u8>,
+    /// Lengths of the queued messages, only when `whole`.
+    lengths: VecDeque<usize>,
+    /// Queued, or taken by the pump and not yet written.
+    used: usize,
+    /// All bytes ever accepted.
+    accepted: u64,
+    closed: bool,
+    pump: Option<Waker>,
+    waiting: VecDeque<(u32, Waker)>,
+}
+
+impl State {
+    fn append(&mut self, message: &[u8], whole: bool) {
+        self.queued.extend_from_slice(message);
+        if whole {
+            self.lengths.push_back(message.len());
+        }
+        self.used += message.len();
+        self.accepted += message.len() as u64;
+    }
+}
+
+/// What the pump took: the bytes, and where messages end in them (only when asked for).
+#[derive(Debug, Default)]
+pub(crate) struct Taken {
+    pub(crate) bytes: Vec<u8>,
+    lengths: VecDeque<usize>,
+}
+
+impl Inbox {
+    /// An empty inbox of `limit` bytes.
+    pub(crate) fn new(limit: usize, whole: bool) -> Self {
+        Inbox {
+            state: Mutex::default(),
+            limit,
+            whole,
+        }
+    }
+
+    /// Appends `message`, or keeps the waker of `cx` until there is room for it. Returns the
+    /// position behind it in the stream of all messages.
+    pub(crate) fn poll_push(
+        &self,
+        sender: u32,
+        message: &[u8],
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<u64, Closed>> {
+        let mut state = self.state.lock();
+        if state.closed {
+            return Poll::Ready(Err(Closed));
+        }
+        let first = state.waiting.front().is_none_or(|(id, _)| *id == sender);
+        let fits = state.used == 0 || state.used + message.len() <= self.limit;
+        if !(first && fits) {
+            match state.waiting.iter_mut().find(|(id, _)| *id == sender) {
+                Some((_, waker)) => waker.clone_from(cx.waker()),
+                None => state.waiting.push_back((sender, cx.waker().clone())),
+            }
+            return Poll::Pending;
+        }
+        if state.waiting.front().is_some() {
+            state.waiting.pop_front();
+        }
+        state.append(message, self.whole);
+        let accepted = state.accepted;
+        let wake = [state.pump.take(), next_sender(&state)];
+        drop(state);
+        wake.into_iter().flatten().for_each(Waker::wake);
+        Poll::Ready(Ok(accepted))
+    }
+
+    /// Appends without regard to the limit: for leave messages, which cannot wait. They stay
+    /// bounded, because the join message before each of them did wait.
+    pub(crate) fn push_over(&self, message: &[u8]) {
+        let mut state = self.state.lock();
+        if state.closed || message.is_empty() {
+            return;
+        }
+        state.append(message, self.whole);
+        let pump = state.pump.take();
+        drop(state);
+        pump.into_iter().for_each(Waker::wake);
+    }
+
+    /// `sender` no longer waits.
+    pub(crate) fn give_up(&self, sender: u32) {
+        let mut state = self.state.lock();
+        let before = state.waiting.len();
+        state.waiting.retain(|(id, _)| *id != sender);
+        let next = if state.waiting.len() < before {
+            next_sender(&state)
+        } else {
+            None
+        };
+        drop(state);
+        next.into_iter().for_each(Waker::wake);
+    }
+
+    /// Takes all that is queued; `None` once the inbox is closed and empty.
+    pub(crate) async fn take(&self, buffer: Vec<u8>) -> Option<Taken> {
+        let mut spare = Some(buffer);
+        poll_fn(|cx| {
+            let mut state = self.state.lock();
+            if state.queued.is_empty() {
+                if state.closed {
+                    return Poll::Ready(None);
+                }
+                state.pump = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            let mut empty = spare.take().unwrap_or_default();
+            empty.clear();
+            if empty.capacity() > KEPT_CAPACITY {
+                empty = Vec::new();
+            }
+            let bytes = std::mem::replace(&mut state.queued, empty);
+            Poll::Ready(Some(Taken {
+                bytes,
+                lengths: std::mem::take(&mut state.lengths),
+            }))
+        })
+        .await
+    }
+
+    /// So many taken bytes were written: there is room for as many.
+    pub(crate) fn wrote(&self, bytes: usize) {
+        let mut state = self.state.lock();
+        state.used = state.used.saturating_sub(bytes);
+        let next = next_sender(&state);
+        drop(state);
+        next.into_iter().for_each(Waker::wake);
+    }
+
+    /// Puts back what a dead child has not taken: the message it was in the middle of comes
+    /// again from its start. `written` of the taken bytes were written, and told with `wrote`.
+    pub(crate) fn put_back(&self, mut taken: Taken, written: usize) {
+        let mut boundary = 0;
+        while let Some(length) = taken.lengths.front().copied() {
+            if boundary + length > written {
+                break;
+            }
+            boundary += length;
+            taken.lengths.pop_front();
+        }
+        let rest = taken.bytes.get(boundary..).unwrap_or_default();
+        let mut state = self.state.lock();
+        state.used += written - boundary;
+        state.queued.splice(0..0, rest.iter().copied());
+        taken.lengths.append(&mut state.lengths);
+        state.lengths = taken.lengths;
+    }
+
+    /// Puts `messages` before all that is queued.
+    pub(crate) fn put_first(&self, messages: &[u8]) {
+        let mut state = self.state.lock();
+        state.used += messages.len();
+        state.queued.splice(0..0, messages.iter().copied());
+        if self.whole && !messages.is_empty() {
+            state.lengths.push_front(messages.len());
+        }
+    }
+
+    /// The inbox takes no more; what is queued can still be taken.
+    pub(crate) fn close(&self) {
+        let mut state = self.state.lock();
+        state.closed = true;
+        let pump = state.pump.take();
+        let waiting = std::mem::take(&mut state.waiting);
+        drop(state);
+        pump.into_iter()
+            .chain(waiting.into_iter().map(|(_, waker)| waker))
+            .for_each(Waker::wake);
+    }
+
+    /// Bytes queued, or taken and not yet written.
+    pub(crate) fn used(&self) -> usize {
+        self.state.lock().used
+    }
+
+    /// The position up to which a child was given everything.
+    pub(crate) fn delivered(&self) -> u64 {
+        let state = self.state.lock();
+        state.accepted.saturating_sub(state.used as u64)
+    }
+}
+
+/// The sender at the front may try again; it finds out itself whether its message fits.
+fn next_sender(state: &State) -> Option<Waker> {
+    state.waiting.front().map(|(_, waker)| waker.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+
+    fn push(inbox: &Inbox, sender: u32, message: &[u8]) -> Poll<Result<u64, Closed>> {
+        inbox.poll_push(sender, message, &mut Context::from_waker(Waker::noop()))
+    }
+
+    fn take(inbox: &Inbox) -> Option<Vec<u8>> {
+        inbox
+            .take(Vec::new())
+            .now_or_never()
+            .flatten()
+            .map(|taken| taken.bytes)
+    }
+
+    #[test]
+    fn a_full_inbox_makes_senders_wait_in_turn() {
+        let inbox = Inbox::new(10, false);
+        assert!(push(&inbox, 1, b"12345678").is_ready());
+        assert!(push(&inbox, 2, b"abc").is_pending());
+        assert!(
+            push(&inbox, 3, b"x").is_pending(),
+            "it would fit, but it is not its turn"
+        );
+        assert_eq!(take(&inbox).as_deref(), Some(&b"12345678"[..]));
+        assert!(push(&inbox, 2, b"abc").is_pending(), "taken is not written");
+        inbox.wrote(8);
+        assert!(push(&inbox, 3, b"x").is_pending());
+        assert!(push(&inbox, 2, b"abc").is_ready());
+        assert!(push(&inbox, 3, b"x").is_ready());
+        assert_eq!(take(&inbox).as_deref(), Some(&b"abcx"[..]));
+    }
+
+    #[test]
+    fn an_empty_inbox_takes_one_message_of_any_size() {
+        let inbox = Inbox::new(4, false);
+        assert!(push(&inbox, 1, &[0; 100]).is_ready());
+        assert!(push(&inbox, 1, &[0; 1]).is_pending());
+    }
+
+    #[test]
+    fn who_gives_up_lets_the_next_one_in() {
+        let inbox = Inbox::new(4, false);
+        assert!(push(&inbox, 1, b"1234").is_ready());
+        assert!(push(&inbox, 2, b"5678").is_pending());
+        assert!(push(&inbox, 3, b"9").is_pending());
+        take(&inbox);
+        inbox.wrote(1);
+        inbox.give_up(2);
+        assert!(push(&inbox, 3, b"9").is_ready());
+    }
+
+    #[test]
+    fn what_a_dead_child_did_not_read_whole_comes_again_whole() {
+        let inbox = Inbox::new(100, true);
+        for message in [b"one\n", b"two\n", b"six\n"] {
+            assert!(push(&inbox, 1, message).is_ready());
+        }
+        let taken = inbox
+            .take(Vec::new())
+            .now_or_never()
+            .flatten()
+            .expect("queued");
+        assert!(push(&inbox, 1, b"ten\n").is_ready());
+        inbox.wrote(6);
+        inbox.put_back(taken, 6);
+        inbox.put_first(b"joined\n");
+        assert_eq!(inbox.used(), 4 + 4 + 4 + 7);
+        assert_eq!(
+            take(&inbox).as_deref(),
+            Some(&b"joined\ntwo\nsix\nten\n"[..])
+        );
+    }
+
+    #[test]
+    fn a_closed_inbox_gives_what_it_has() {
+        let inbox = Inbox::new(100, false);
+        assert!(push(&inbox, 1, b"last").is_ready());
+        inbox.close();
+        assert_eq!(push(&inbox, 1, b"late"), Poll::Ready(Err(Closed)));
+        assert_eq!(take(&inbox).as_deref(), Some(&b"last"[..]));
+        assert_eq!(
+            inbox
+                .take(Vec::new())
+                .now_or_never()
+                .map(|taken| taken.is_none()),
+            Some(true)
+        );
+    }
+}

@@ -1,0 +1,453 @@
+//! One live room: what its pumps, its supervisor and its clients share.
+
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use serde::Serialize;
+use tokio::sync::watch;
+
+use super::close::Close;
+use super::feed::Feed;
+use super::history::History;
+use super::inbox::Inbox;
+use super::name::RoomName;
+use super::options::Options;
+use super::outgoing::Outgoing;
+use crate::frame::ClientId;
+use crate::metrics::{Metrics, RoomFigures, Unique};
+
+/// The life of a room, in its order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// The child is being started; clients may join.
+    Starting,
+    /// The child runs.
+    Running,
+    /// The child failed and is about to be started again; clients stay and may join.
+    Restarting,
+    /// No more clients; the child is on its way out.
+    Ending,
+    /// The child and all it started are gone; the name is free.
+    Ended,
+}
+
+/// What a room is told to do by the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Live on.
+    Live,
+    /// End, and close the clients so.
+    End(Close, &'static str),
+}
+
+/// What changes hands under one lock: who is in, what they hear, and whether they may come.
+#[derive(Debug)]
+pub(super) struct Hall {
+    pub(super) feed: Feed,
+    pub(super) phase: Phase,
+    pub(super) history: Option<History>,
+    pub(super) unique: Unique,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Room {
+    pub(super) name: RoomName,
+    pub(super) opened: Instant,
+    pub(super) hall: Mutex<Hall>,
+    pub(super) inbox: Inbox,
+    pub(super) metrics: Metrics,
+    /// Whether somebody hears: the supervisor watches it.
+    pub(super) occupied: watch::Sender<bool>,
+    /// How many places may still say something.
+    pub(super) speakers: watch::Sender<usize>,
+    pub(super) orders: watch::Sender<Order>,
+    /// True once the room is gone from the registry: its name may be used again.
+    pub(super) gone: watch::Sender<bool>,
+    pub(super) pid: AtomicU32,
+    pub(super) restarts: AtomicU32,
+    metadata: Mutex<Option<Bytes>>,
+    /// Join messages, to be said again to a new child; none unless children are started again.
+    greetings: Option<Mutex<BTreeMap<ClientId, Greeting>>>,
+    /// Milliseconds after `opened` of the last message in either direction.
+    active: AtomicU64,
+    counts: Counts,
+    /// Whether the room does not linger.
+    ends_when_empty: bool,
+}
+
+#[derive(Debug)]
+struct Greeting {
+    message: Vec<u8>,
+    /// Where it ends in the stream of the inbox; none while it waits for the inbox.
+    said: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    messages_in: AtomicU64,
+    messages_out: AtomicU64,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+    dropped: AtomicU64,
+}
+
+/// What is seen of a room: the object of `/<room>/stats`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Stats {
+    /// Clients in the room.
+    pub connections: usize,
+    /// Distinct client addresses in the room's life.
+    pub unique_connections: u64,
+    /// Messages from clients that the child was or will be given.
+    pub messages_in: u64,
+    /// Messages of the child; one for many counts once.
+    pub messages_out: u64,
+    /// Payload bytes of `messages_in`.
+    pub bytes_in: u64,
+    /// Payload bytes of `messages_out`.
+    pub bytes_out: u64,
+    /// Messages dropped for a documented reason, and odd ones, either way.
+    pub messages_dropped: u64,
+    /// Since the room opened.
+    pub age_seconds: f64,
+    /// Since the last message in either direction.
+    pub idle_seconds: f64,
+    /// Of the child; null with `--connect` or while it starts.
+    pub pid: Option<u32>,
+    /// Where the room is in its life.
+    pub state: Phase,
+    /// How often the child was started again.
+    pub restarts: u32,
+    /// Bytes the slowest client has not been sent yet.
+    pub lag_bytes: u64,
+    /// Bytes held for clients.
+    pub backlog_bytes: usize,
+    /// Bytes on their way to the child.
+    pub inbox_bytes: usize,
+    /// Processor time of the child, where the platform tells.
+    pub cpu_seconds: Option<f64>,
+    /// Resident memory of the child, where the platform tells.
+    pub memory_bytes: Option<u64>,
+    /// What the child stored with `_meta`; null if nothing.
+    pub metadata: serde_json::Value,
+}
+
+impl Room {
+    pub(super) fn new(
+        name: RoomName,
+        options: &Options,
+        history: Option<History>,
+        metrics: Metrics,
+    ) -> Self {
+        let hall = Hall {
+            feed: Feed::new(options.backlog, options.slow),
+            phase: Phase::Starting,
+            history,
+            unique: Unique::default(),
+        };
+        Room {
+            name,
+            opened: Instant::now(),
+            hall: Mutex::new(hall),
+            inbox: Inbox::new(options.inbox, options.restart),
+            metrics,
+            occupied: watch::Sender::new(false),
+            speakers: watch::Sender::new(0),
+            orders: watch::Sender::new(Order::Live),
+            gone: watch::Sender::new(false),
+            pid: AtomicU32::new(0),
+            restarts: AtomicU32::new(0),
+            metadata: Mutex::new(None),
+            greetings: options.restart.then(Mutex::default),
+            active: AtomicU64::new(0),
+            counts: Counts::default(),
+            ends_when_empty: options.linger.is_zero(),
+        }
+    }
+
+    /// The room's name.
+    pub fn name(&self) -> &RoomName {
+        &self.name
+    }
+
+    /// How many clients there are.
+    pub fn connections(&self) -> usize {
+        self.hall.lock().feed.len()
+    }
+
+    /// What the child stored with `_meta`, as it wrote it.
+    pub fn metadata(&self) -> serde_json::Value {
+        let metadata = self.metadata.lock().clone();
+        metadata
+            .and_then(|raw| serde_json::from_slice(&raw).ok())
+            .unwrap_or_default()
+    }
+
+    /// The room as it is now.
+    pub fn stats(&self) -> Stats {
+        let pid = self.pid();
+        let usage = pid.and_then(crate::child::usage);
+        let (connections, unique_connections, state, lag_bytes, backlog_bytes) = {
+            let hall = self.hall.lock();
+            let feed = &hall.feed;
+            (
+                feed.len(),
+                hall.unique.count(),
+                hall.phase,
+                feed.largest_lag(),
+                feed.held(),
+            )
+        };
+        let age = self.opened.elapsed();
+        Stats {
+            connections,
+            unique_connections,
+            messages_in: self.counts.messages_in.load(Relaxed),
+            messages_out: self.counts.messages_out.load(Relaxed),
+            bytes_in: self.counts.bytes_in.load(Relaxed),
+            bytes_out: self.counts.bytes_out.load(Relaxed),
+            messages_dropped: self.counts.dropped.load(Relaxed),
+            age_seconds: age.as_secs_f64(),
+            idle_seconds: age.saturating_sub(self.active()).as_secs_f64(),
+            pid,
+            state,
+            restarts: self.restarts.load(Relaxed),
+            lag_bytes,
+            backlog_bytes,
+            inbox_bytes: self.inbox.used(),
+            cpu_seconds: usage.as_ref().map(|usage| usage.cpu_seconds),
+            memory_bytes: usage.as_ref().map(|usage| usage.memory_bytes),
+            metadata: self.metadata(),
+        }
+    }
+
+    /// The figures of the room's metrics.
+    pub(super) fn figures(&self) -> RoomFigures {
+        let usage = self.pid().and_then(crate::child::usage);
+        let hall = self.hall.lock();
+        RoomFigures {
+            connections: hall.feed.len() as u64,
+            unique_connections: hall.unique.count(),
+            lag_bytes: hall.feed.largest_lag(),
+            inbox_bytes: self.inbox.used() as u64,
+            cpu_seconds: usage.as_ref().map(|usage| usage.cpu_seconds),
+            memory_bytes: usage.as_ref().map(|usage| usage.memory_bytes),
+        }
+    }
+
+    fn pid(&self) -> Option<u32> {
+        Some(self.pid.load(Relaxed)).filter(|pid| *pid != 0)
+    }
+
+    /// When the last message passed, as time since the room opened.
+    pub(super) fn active(&self) -> Duration {
+        Duration::from_millis(self.active.load(Relaxed))
+    }
+
+    fn touch(&self) {
+        self.active
+            .store(self.opened.elapsed().as_millis() as u64, Relaxed);
+    }
+
+    /// Counts a message that the inbox accepted.
+    pub(super) fn count_in(&self, bytes: usize) {
+        self.counts.messages_in.fetch_add(1, Relaxed);
+        self.counts.bytes_in.fetch_add(bytes as u64, Relaxed);
+        self.metrics.received(1, bytes as u64);
+        self.touch();
+    }
+
+    /// Counts messages that were dropped, or were odd.
+    pub(super) fn count_dropped(&self, reason: &'static str, messages: u64) {
+        if messages > 0 {
+            self.counts.dropped.fetch_add(messages, Relaxed);
+            self.metrics.dropped(reason, messages);
+        }
+    }
+
+    /// Lets the clients hear what one read of the child became.
+    pub(super) fn publish(&self, outgoing: &mut Outgoing) {
+        if outgoing.messages > 0 {
+            if self
+                .counts
+                .messages_out
+                .fetch_add(outgoing.messages, Relaxed)
+                == 0
+            {
+                self.metrics.first_message(self.opened.elapsed());
+            }
+            self.counts.bytes_out.fetch_add(outgoing.payload, Relaxed);
+            self.metrics.sent(outgoing.messages, outgoing.payload);
+            self.touch();
+        }
+        for what in &outgoing.counted {
+            self.count_dropped(what.as_str(), 1);
+        }
+        if let Some(metadata) = outgoing.metadata.take() {
+            *self.metadata.lock() = Some(metadata);
+        }
+        let mut wake = Vec::new();
+        let unknown = self.hall.lock().feed.publish(outgoing, &mut wake);
+        self.count_dropped("unknown_client", unknown);
+        outgoing.reset();
+        wake.into_iter().for_each(Waker::wake);
+    }
+
+    /// Waits until the child's output may be read further.
+    pub(super) async fn may_read(&self) {
+        poll_fn(|cx| match self.hall.lock().feed.may_read(cx.waker()) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        })
+        .await;
+    }
+
+    /// A client comes in, if the room still takes any and has a place: its key in the feed.
+    pub(super) fn enter(
+        &self,
+        id: ClientId,
+        address: Option<IpAddr>,
+        most: Option<usize>,
+    ) -> Result<usize, Shut> {
+        let mut hall = self.hall.lock();
+        if hall.phase >= Phase::Ending {
+            return Err(Shut::Ending);
+        }
+        if most.is_some_and(|most| hall.feed.len() >= most) {
+            return Err(Shut::Full);
+        }
+        let Hall {
+            feed,
+            history,
+            unique,
+            ..
+        } = &mut *hall;
+        let key = feed.enter(id, history.as_ref());
+        address
+            .into_iter()
+            .for_each(|address| unique.insert(address));
+        self.speakers.send_modify(|speakers| *speakers += 1);
+        self.occupied
+            .send_if_modified(|occupied| !std::mem::replace(occupied, true));
+        Ok(key)
+    }
+
+    /// A client no longer hears.
+    pub(super) fn leave(&self, key: usize) {
+        let mut wake = Vec::new();
+        let mut hall = self.hall.lock();
+        hall.feed.leave(key, &mut wake);
+        let empty = hall.feed.len() == 0;
+        if empty && self.ends_when_empty {
+            // At once: whoever comes next meets a new child, not one that is about to be ended.
+            hall.phase = hall.phase.max(Phase::Ending);
+        }
+        self.occupied
+            .send_if_modified(|occupied| std::mem::replace(occupied, !empty) == empty);
+        drop(hall);
+        wake.into_iter().for_each(Waker::wake);
+    }
+
+    /// Remembers what a new child must be told of a client.
+    pub(super) fn remember_greeting(&self, id: ClientId, message: &[u8]) {
+        if let Some(greetings) = &self.greetings {
+            greetings.lock().insert(
+                id,
+                Greeting {
+                    message: message.into(),
+                    said: None,
+                },
+            );
+        }
+    }
+
+    /// The join message of `id` is in the inbox, up to `position` of its stream.
+    pub(super) fn greeted(&self, id: ClientId, position: u64) {
+        if let Some(greetings) = &self.greetings
+            && let Some(greeting) = greetings.lock().get_mut(&id)
+        {
+            greeting.said = Some(position);
+        }
+    }
+
+    /// A new child need not hear of `id`.
+    pub(super) fn forget_greeting(&self, id: ClientId) {
+        if let Some(greetings) = &self.greetings {
+            greetings.lock().remove(&id);
+        }
+    }
+
+    /// Tells a new child of everybody whom the old one knew, in the order of ids, before all
+    /// that is queued. Those who came since have their join message in the queue.
+    pub(super) fn greet_again(&self) {
+        let Some(greetings) = &self.greetings else {
+            return;
+        };
+        let mut again = Vec::new();
+        let delivered = self.inbox.delivered();
+        for greeting in greetings.lock().values() {
+            if greeting.said.is_some_and(|position| position <= delivered) {
+                again.extend_from_slice(&greeting.message);
+            }
+        }
+        self.inbox.put_first(&again);
+    }
+
+    /// The next phase; a room never goes back from `Ending`.
+    pub(super) fn set_phase(&self, phase: Phase) {
+        let mut hall = self.hall.lock();
+        if hall.phase < Phase::Ending || phase > hall.phase {
+            hall.phase = phase;
+        }
+    }
+
+    /// Begins to end if nobody is in; whoever comes now waits for the next room of this name.
+    pub(super) fn end_if_empty(&self) -> bool {
+        let mut hall = self.hall.lock();
+        if hall.feed.len() > 0 {
+            return false;
+        }
+        hall.phase = Phase::Ending;
+        true
+    }
+
+    /// Closes every client behind what it has yet to hear.
+    pub(super) fn close_clients(&self, close: Close) {
+        let mut wake = Vec::new();
+        self.hall.lock().feed.end(close, &mut wake);
+        wake.into_iter().for_each(Waker::wake);
+    }
+
+    /// The room's phase.
+    pub fn phase(&self) -> Phase {
+        self.hall.lock().phase
+    }
+
+    /// Tells the room what to do; the first order to end counts.
+    pub(crate) fn order(&self, order: Order) {
+        self.orders.send_if_modified(|current| {
+            let first = *current == Order::Live && *current != order;
+            if first {
+                *current = order;
+            }
+            first
+        });
+    }
+}
+
+/// Why nobody can come in just now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shut {
+    /// The room is on its way out.
+    Ending,
+    /// It has as many clients as it may.
+    Full,
+}

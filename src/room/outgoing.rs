@@ -1,0 +1,145 @@
+//! What one read of a child's output becomes: frames for everybody in one piece, and marks for
+//! what single clients hear, each at its place between them.
+
+use bytes::Bytes;
+
+use super::close::Close;
+use super::history::History;
+use crate::frame::{Audience, Drop, Event, Kind};
+use crate::ws::codec;
+
+/// A scratch buffer above this is given away rather than copied and kept.
+const SCRATCH_MAX: usize = 1 << 20;
+
+/// Who a mark is for.
+#[derive(Debug)]
+pub(crate) enum Who {
+    /// These clients.
+    Only(Box<[u32]>),
+    /// Everybody but these.
+    Except(Box<[u32]>),
+}
+
+/// What single clients hear or suffer.
+#[derive(Debug)]
+pub(crate) enum Whisper {
+    /// One encoded frame.
+    Frame(Bytes),
+    /// The end of the connection.
+    Close(Close),
+}
+
+/// A whisper at its place in the batch.
+#[derive(Debug)]
+pub(crate) struct Mark {
+    /// Bytes of broadcast frames of the batch before it.
+    pub(crate) offset: u64,
+    /// Broadcast messages of the batch before it.
+    pub(crate) messages: u64,
+    pub(crate) who: Who,
+    pub(crate) whisper: Whisper,
+}
+
+/// See the module's documentation. Kept by the pump and reused for every read.
+#[derive(Debug, Default)]
+pub(crate) struct Outgoing {
+    frames: Vec<u8>,
+    /// Messages for everybody among the frames.
+    pub(crate) broadcast: u64,
+    /// Messages of any audience, and their payload bytes.
+    pub(crate) messages: u64,
+    pub(crate) payload: u64,
+    pub(crate) marks: Vec<Mark>,
+    pub(crate) metadata: Option<Bytes>,
+    /// Dropped or odd, to be counted.
+    pub(crate) counted: Vec<Drop>,
+}
+
+impl Outgoing {
+    /// Takes in one event of the child's framing; broadcast messages go into `history` too.
+    pub(crate) fn add(&mut self, event: Event<'_>, history: Option<&mut History>) {
+        match event {
+            Event::Message {
+                to,
+                kind,
+                payload,
+                tagged,
+            } => {
+                self.messages += 1;
+                self.payload += payload.len() as u64;
+                match to {
+                    Audience::Everyone => self.everyone(kind, payload, tagged, history),
+                    Audience::Only(ids) => self.some(Who::Only(ids.into()), kind, payload),
+                    Audience::Except(ids) => self.some(Who::Except(ids.into()), kind, payload),
+                }
+            }
+            Event::Metadata(object) => {
+                self.messages += 1;
+                self.payload += object.len() as u64;
+                self.metadata = Some(Bytes::copy_from_slice(object));
+            }
+            Event::Close {
+                clients,
+                code,
+                reason,
+            } => {
+                let close = Close::new(code, codec::cut(reason).to_owned());
+                self.mark(Who::Only(clients.into()), Whisper::Close(close));
+            }
+            Event::Counted(what) => self.counted.push(what),
+        }
+    }
+
+    /// Takes in one message for everybody that did not come through the framing.
+    pub(crate) fn everyone(
+        &mut self,
+        kind: Kind,
+        payload: &[u8],
+        tagged: bool,
+        history: Option<&mut History>,
+    ) {
+        let begin = self.frames.len();
+        codec::put_message(&mut self.frames, kind, payload);
+        self.broadcast += 1;
+        if let (Some(history), Some(frame)) = (history, self.frames.get(begin..)) {
+            history.push(frame, tagged);
+        }
+    }
+
+    fn some(&mut self, who: Who, kind: Kind, payload: &[u8]) {
+        let mut frame = Vec::with_capacity(payload.len() + 10);
+        codec::put_message(&mut frame, kind, payload);
+        self.mark(who, Whisper::Frame(frame.into()));
+    }
+
+    fn mark(&mut self, who: Who, whisper: Whisper) {
+        let offset = self.frames.len() as u64;
+        self.marks.push(Mark {
+            offset,
+            messages: self.broadcast,
+            who,
+            whisper,
+        });
+    }
+
+    /// The frames for everybody, leaving none here.
+    pub(crate) fn take_frames(&mut self) -> Bytes {
+        if self.frames.capacity() > SCRATCH_MAX {
+            return std::mem::take(&mut self.frames).into();
+        }
+        let frames = Bytes::copy_from_slice(&self.frames);
+        self.frames.clear();
+        frames
+    }
+
+    /// Forgets the counts and marks of the last read, which were published.
+    pub(crate) fn reset(&mut self) {
+        self.frames.clear();
+        self.broadcast = 0;
+        self.messages = 0;
+        self.payload = 0;
+        self.marks.clear();
+        self.counted.clear();
+        self.metadata = None;
+    }
+}

@@ -1,0 +1,257 @@
+//! A client's place in a room: what it hears, what it says. Dropping it is leaving.
+
+use std::cell::RefCell;
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::{Context, Poll, Waker};
+
+use super::feed::{Begun, Next, Piece};
+use super::live::Room;
+use super::name::RoomName;
+use super::rooms::Admitted;
+use crate::frame::{ClientId, Encoder, Kind, Template, Visitor};
+
+/// Who comes: what the door knows of a client.
+#[derive(Debug, Clone, Default)]
+pub struct Newcomer {
+    /// Its address; none over a unix socket.
+    pub address: Option<IpAddr>,
+    /// The CGI variables of its request (RFC 3875).
+    pub variables: Vec<(OsString, OsString)>,
+}
+
+/// What the buffer for encoding keeps between messages.
+const ENCODED_KEPT: usize = 64 << 10;
+
+thread_local! {
+    static ENCODED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Place {
+    room: Arc<Room>,
+    id: ClientId,
+    encoder: Arc<Encoder>,
+    /// Of the feed; none once the client no longer hears.
+    key: Option<usize>,
+    /// Encoded and not yet taken by the inbox: first the join message, later at most one message.
+    held: Option<Held>,
+    /// Said when it leaves, once its joining was told.
+    farewell: Option<Vec<u8>>,
+    announced: bool,
+    /// Its share of the server's limits.
+    _admitted: Admitted,
+}
+
+#[derive(Debug)]
+struct Held {
+    bytes: Vec<u8>,
+    /// Payload bytes of the message in it; none for a join message.
+    payload: Option<usize>,
+}
+
+/// What became of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Said {
+    /// On its way to the child, or dropped for a reason that was counted.
+    Done,
+    /// The inbox is full: it is held here, and nothing more may be said until
+    /// [`Place::poll_held`] is ready.
+    Held,
+}
+
+impl Place {
+    pub(super) fn new(
+        room: Arc<Room>,
+        key: usize,
+        id: ClientId,
+        encoder: Arc<Encoder>,
+        messages: (Option<&Template>, Option<&Template>),
+        newcomer: &Newcomer,
+        admitted: Admitted,
+    ) -> Self {
+        let mut vars = Vec::new();
+        if messages.0.is_some() || messages.1.is_some() {
+            let text = |os: &OsString| os.to_string_lossy().into_owned();
+            vars.extend(
+                newcomer
+                    .variables
+                    .iter()
+                    .map(|(name, value)| (text(name), text(value))),
+            );
+        }
+        let visitor = Visitor {
+            id,
+            room: room.name.as_str(),
+            vars: &vars,
+        };
+        let render = |template: Option<&Template>| {
+            template.map(|template| {
+                let mut text = Vec::new();
+                template.render(&visitor, &mut text);
+                text
+            })
+        };
+        let (join, leave) = (render(messages.0), render(messages.1));
+        let address = newcomer
+            .address
+            .map(|address| address.to_string())
+            .unwrap_or_default();
+        let mut joined = Vec::new();
+        encoder.joined(id, &address, join.as_deref(), &mut joined);
+        let mut left = Vec::new();
+        encoder.left(id, leave.as_deref(), &mut left);
+        room.remember_greeting(id, &joined);
+        Place {
+            room,
+            id,
+            encoder,
+            key: Some(key),
+            held: Some(Held {
+                bytes: joined,
+                payload: None,
+            }),
+            farewell: Some(left),
+            announced: false,
+            _admitted: admitted,
+        }
+    }
+
+    /// The client's id.
+    pub fn id(&self) -> ClientId {
+        self.id
+    }
+
+    /// The room's name.
+    pub fn room(&self) -> &RoomName {
+        &self.room.name
+    }
+
+    /// Says one message to the child. Nothing may be held.
+    pub fn say(&mut self, kind: Kind, payload: &[u8], cx: &mut Context<'_>) -> Said {
+        ENCODED.with_borrow_mut(|bytes| {
+            bytes.clear();
+            bytes.shrink_to(ENCODED_KEPT);
+            if let Err(reason) = self.encoder.message(self.id, kind, payload, bytes) {
+                self.room.count_dropped(reason.as_str(), 1);
+                return Said::Done;
+            }
+            match self.room.inbox.poll_push(self.id.get(), bytes, cx) {
+                Poll::Ready(Ok(_)) => self.room.count_in(payload.len()),
+                Poll::Ready(Err(_)) => self.room.count_dropped("room_ending", 1),
+                Poll::Pending => {
+                    let bytes = bytes.clone();
+                    self.held = Some(Held {
+                        bytes,
+                        payload: Some(payload.len()),
+                    });
+                    return Said::Held;
+                }
+            }
+            Said::Done
+        })
+    }
+
+    /// Ready once nothing is held and more may be said.
+    pub fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(held) = &self.held else {
+            return Poll::Ready(());
+        };
+        let pushed = std::task::ready!(self.room.inbox.poll_push(self.id.get(), &held.bytes, cx));
+        match (pushed, held.payload) {
+            (Ok(_), Some(payload)) => self.room.count_in(payload),
+            (Ok(position), None) => {
+                self.announced = true;
+                self.room.greeted(self.id, position);
+            }
+            (Err(_), Some(_)) => self.room.count_dropped("room_ending", 1),
+            (Err(_), None) => {}
+        }
+        self.held = None;
+        Poll::Ready(())
+    }
+
+    /// Whether something is held, so that nothing more may be said.
+    pub fn is_held(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// What to write next; see [`Next`].
+    pub(crate) fn next(&mut self, waker: &Waker, pieces: &mut Vec<Piece>) -> Next {
+        match self.key {
+            Some(key) => self.room.hall.lock().feed.next(key, waker, pieces),
+            None => Next::Wait,
+        }
+    }
+
+    /// So many bytes of the pieces were written; `full` if the socket took no more.
+    pub(crate) fn wrote(
+        &mut self,
+        pieces: &mut Vec<Piece>,
+        written: usize,
+        full: Option<&Waker>,
+    ) -> Option<Begun> {
+        let key = self.key?;
+        let mut wake = Vec::new();
+        let begun = self
+            .room
+            .hall
+            .lock()
+            .feed
+            .wrote(key, pieces, written, full, &mut wake);
+        wake.into_iter().for_each(Waker::wake);
+        begun
+    }
+
+    /// The client no longer hears; what it said before may still be on its way.
+    pub fn stop_hearing(&mut self) {
+        if let Some(key) = self.key.take() {
+            self.room.leave(key);
+        }
+    }
+
+    /// A message was dropped before it was one, or the client did something odd.
+    pub(crate) fn count_closed(&self, code: u16) {
+        self.room.metrics.closed(code);
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.stop_hearing();
+        if let Some(held) = self.held.take() {
+            self.room.inbox.give_up(self.id.get());
+            if held.payload.is_some() {
+                self.room.count_dropped("client_left", 1);
+            }
+        }
+        if let Some(farewell) = self.farewell.take().filter(|_| self.announced) {
+            self.room.inbox.push_over(&farewell);
+        }
+        self.room.forget_greeting(self.id);
+        self.room.speakers.send_modify(|speakers| *speakers -= 1);
+    }
+}
+
+/// One of a bounded number, given back on drop.
+#[derive(Debug)]
+pub(super) struct Share(Arc<AtomicUsize>);
+
+impl Share {
+    /// One more, if fewer than `most` are taken.
+    pub(super) fn take(taken: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
+        taken
+            .fetch_update(Relaxed, Relaxed, |now| (now < most).then_some(now + 1))
+            .ok()
+            .map(|_| Share(Arc::clone(taken)))
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}

@@ -1,0 +1,241 @@
+//! The pumps of a room: one task per direction and stream of its child. None ever waits for
+//! another: a child that does not read its stdin is still heard, and the other way round.
+
+use std::cell::RefCell;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::unix::pipe;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info};
+
+use super::live::Room;
+use super::options::{Options, Stderr};
+use super::outgoing::Outgoing;
+use crate::child::{Input, Output};
+use crate::frame::{Broken, Decoder, Kind};
+
+/// As much as a pipe holds by default.
+const READ: usize = 64 << 10;
+/// How long a child's output is read after its end, while others hold the pipe.
+const AFTER_EXIT: Duration = Duration::from_millis(500);
+/// What a pipe may hold at most (`pipe-max-size` of Linux, proc_sys_fs(5)): what was in it when
+/// the child ended is read whatever the clock says.
+const PIPE_MAX: usize = 1 << 20;
+/// Longest stderr line that is kept whole; longer ones come in pieces.
+const STDERR_LINE: usize = 8 << 10;
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ]);
+}
+
+/// Child to clients. Ends at the end of the output, or when the stream cannot go on; or, once
+/// `exited` is cancelled, when nothing has come for a while.
+pub(super) async fn output(
+    room: Arc<Room>,
+    options: Arc<Options>,
+    output: Output,
+    exited: CancellationToken,
+) -> Result<(), Broken> {
+    let mut decoder = Decoder::new(&options.server_framing, options.max_child_message);
+    let mut outgoing = Outgoing::default();
+    let mut ending: Option<Instant> = None;
+    let mut left_after = PIPE_MAX;
+    let result = loop {
+        tokio::task::coop::consume_budget().await;
+        room.may_read().await;
+        if ending.is_none() && exited.is_cancelled() {
+            ending = Some(Instant::now() + AFTER_EXIT);
+        }
+        let over = ending.is_some_and(|ending| Instant::now() >= ending);
+        let read = SCRATCH.with_borrow_mut(|scratch| {
+            let read = output.try_read(scratch)?;
+            let bytes = scratch.get(..read).unwrap_or_default();
+            let fed = feed(&room, &options, &mut decoder, &mut outgoing, bytes);
+            Ok::<_, io::Error>((read, fed))
+        });
+        match read {
+            Ok((0, _)) => break Ok(()),
+            Ok((_, Err(broken))) => break Err(broken),
+            Ok((read, Ok(()))) if over => {
+                left_after = left_after.saturating_sub(read);
+                if left_after == 0 {
+                    break Ok(());
+                }
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if over {
+                    break Ok(());
+                }
+                let end = ending.unwrap_or_else(|| Instant::now() + Duration::from_secs(86_400));
+                tokio::select! {
+                    ready = output.readable() => if ready.is_err() { break Ok(()) },
+                    () = exited.cancelled(), if ending.is_none() => {}
+                    () = sleep_until(end), if ending.is_some() => {}
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                debug!(room = %room.name, %error, "output of the child could not be read");
+                break Ok(());
+            }
+        }
+    };
+    let mut hall = room.hall.lock();
+    decoder.finish(&mut |event| outgoing.add(event, hall.history.as_mut()));
+    drop(hall);
+    room.publish(&mut outgoing);
+    result
+}
+
+fn feed(
+    room: &Room,
+    options: &Options,
+    decoder: &mut Decoder,
+    outgoing: &mut Outgoing,
+    bytes: &[u8],
+) -> Result<(), Broken> {
+    // The history shares the hall's lock; it is taken only when there is one to be kept.
+    let fed = if options.history.is_some() {
+        let mut hall = room.hall.lock();
+        decoder.feed(bytes, &mut |event| {
+            outgoing.add(event, hall.history.as_mut())
+        })
+    } else {
+        decoder.feed(bytes, &mut |event| outgoing.add(event, None))
+    };
+    room.publish(outgoing);
+    fed
+}
+
+/// Clients to child. Ends with EOF to the child once the inbox is closed and empty. A child that
+/// has closed its stdin does not end the room: what is said to it is dropped and counted.
+///
+/// `stop` ends it early and puts back into the inbox what the child has not taken.
+pub(super) async fn input(
+    room: Arc<Room>,
+    options: Arc<Options>,
+    mut input: Input,
+    stop: CancellationToken,
+) {
+    let mut spare = Vec::new();
+    loop {
+        let taken = tokio::select! {
+            taken = room.inbox.take(std::mem::take(&mut spare)) => taken,
+            () = stop.cancelled() => return,
+        };
+        let Some(taken) = taken else { break };
+        let mut written = 0;
+        let result = tokio::select! {
+            result = write(&room, &mut input, &taken.bytes, &mut written) => Some(result),
+            () = stop.cancelled() => None,
+        };
+        match result {
+            Some(Ok(())) => spare = taken.bytes,
+            Some(Err(error)) if !options.restart => {
+                debug!(room = %room.name, %error, "the child takes no input");
+                room.count_dropped("input_closed", 1);
+                room.inbox.wrote(taken.bytes.len() - written);
+                return discard(&room, stop).await;
+            }
+            Some(Err(_)) | None => {
+                // A new child may come: it gets what this one has not taken.
+                room.inbox.put_back(taken, written);
+                return stop.cancelled().await;
+            }
+        }
+    }
+    // Dropping it would do for a pipe; a socket needs the half-close. Either way the child may be
+    // gone already, which is no error here.
+    if let Err(error) = input.shutdown().await {
+        debug!(room = %room.name, %error, "the child's input was closed already");
+    }
+}
+
+async fn write(
+    room: &Room,
+    input: &mut Input,
+    bytes: &[u8],
+    written: &mut usize,
+) -> io::Result<()> {
+    while let Some(rest) = bytes.get(*written..).filter(|rest| !rest.is_empty()) {
+        let now = input.write(rest).await?;
+        if now == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        *written += now;
+        room.inbox.wrote(now);
+    }
+    Ok(())
+}
+
+/// The child takes no input any more: frees what waits, so that nobody is stopped by it.
+async fn discard(room: &Room, stop: CancellationToken) {
+    loop {
+        let taken = tokio::select! {
+            taken = room.inbox.take(Vec::new()) => taken,
+            () = stop.cancelled() => None,
+        };
+        let Some(taken) = taken else { return };
+        room.count_dropped("input_closed", 1);
+        room.inbox.wrote(taken.bytes.len());
+    }
+}
+
+/// The child's stderr, line by line, to the log or to the clients.
+pub(super) async fn stderr(room: Arc<Room>, options: Arc<Options>, stderr: pipe::Receiver) {
+    let pid = room.pid.load(Relaxed);
+    let mut partial = Vec::new();
+    let mut outgoing = Outgoing::default();
+    let to_clients = options.stderr == Stderr::Client;
+    let line = |text: &[u8], outgoing: &mut Outgoing| {
+        let text = String::from_utf8_lossy(text.strip_suffix(b"\r").unwrap_or(text));
+        if to_clients {
+            let message = serde_json::json!({"stream": "stderr", "data": text}).to_string();
+            outgoing.everyone(Kind::Text, message.as_bytes(), false, None);
+        } else {
+            info!(room = %room.name, pid, line = %text, "stderr of the child");
+        }
+    };
+    while stderr.readable().await.is_ok() {
+        let read = SCRATCH.with_borrow_mut(|scratch| {
+            let read = stderr.try_read(scratch)?;
+            for piece in scratch
+                .get(..read)
+                .unwrap_or_default()
+                .split_inclusive(|b| *b == b'\n')
+            {
+                partial.extend_from_slice(piece);
+                while partial.len() > STDERR_LINE {
+                    line(&partial[..STDERR_LINE], &mut outgoing);
+                    partial.drain(..STDERR_LINE);
+                }
+                if let Some(whole) = partial.strip_suffix(b"\n") {
+                    line(whole, &mut outgoing);
+                    partial.clear();
+                }
+            }
+            Ok::<_, io::Error>(read)
+        });
+        match read {
+            Ok(0) => break,
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+            Err(_) => break,
+        }
+        if to_clients {
+            // Paced like the output.
+            room.publish(&mut outgoing);
+            room.may_read().await;
+        }
+    }
+    if !partial.is_empty() {
+        line(&partial, &mut outgoing);
+    }
+    room.publish(&mut outgoing);
+}

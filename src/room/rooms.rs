@@ -1,0 +1,437 @@
+//! The registry: which rooms live, who may come in, and what becomes of all of them at the end.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
+
+use indexmap::IndexMap;
+use parking_lot::Mutex;
+use tokio::sync::{broadcast, watch};
+use tokio_util::task::TaskTracker;
+
+use super::close::Close;
+use super::history::History;
+use super::live::{Order, Room, Shut};
+use super::name::RoomName;
+use super::options::Options;
+use super::place::{Newcomer, Place, Share};
+use super::supervisor;
+use crate::child::{Exit, Starter};
+use crate::frame::{ClientId, Encoder};
+use crate::metrics::Metrics;
+
+/// Room events that a slow listener may be behind before it misses some.
+const EVENTS: usize = 256;
+
+/// A room came, changed or went; for the listeners of `/api/events`.
+#[derive(Debug, Clone)]
+pub enum RoomEvent {
+    /// A room was opened.
+    Started(RoomName),
+    /// Somebody came or left.
+    Changed(RoomName),
+    /// A room ended, with the reason its clients read.
+    Ended(RoomName, String),
+}
+
+/// Why somebody is not let in, before the upgrade.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Not one of `--rooms`.
+    #[error("there is no such room here")]
+    NotAllowed,
+    /// The address has as many clients as it may.
+    #[error("too many connections from this address")]
+    PerAddress,
+    /// The server has as many clients as it may.
+    #[error("the server has as many clients as it takes")]
+    ServerFull,
+    /// The room has as many clients as it may.
+    #[error("the room is full")]
+    RoomFull,
+    /// There are as many rooms as there may be.
+    #[error("there are as many rooms as the server takes")]
+    NoMoreRooms,
+    /// No TCP port is left for another child.
+    #[error("no port is left for another room")]
+    NoMorePorts,
+    /// The server is draining, and the room does not live.
+    #[error("the server is draining and opens no more rooms")]
+    Draining,
+    /// The room was ending, and took too long to.
+    #[error("the room is ending; try again")]
+    Ending,
+    /// Four thousand million clients were served.
+    #[error("the server has no client ids left; it needs a restart")]
+    OutOfIds,
+}
+
+impl Refusal {
+    /// The label of the refusal in metrics, and its `error` in JSON.
+    pub fn label(self) -> &'static str {
+        match self {
+            Refusal::NotAllowed => "room_not_allowed",
+            Refusal::PerAddress => "too_many_from_address",
+            Refusal::ServerFull => "server_full",
+            Refusal::RoomFull => "room_full",
+            Refusal::NoMoreRooms => "too_many_rooms",
+            Refusal::NoMorePorts => "no_ports",
+            Refusal::Draining => "draining",
+            Refusal::Ending => "ending",
+            Refusal::OutOfIds => "out_of_ids",
+        }
+    }
+}
+
+/// A place's share of the limits; dropping it gives it back.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    _server: Share,
+    address: Option<(IpAddr, Arc<Registry>)>,
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        let Some((address, registry)) = self.address.take() else {
+            return;
+        };
+        let mut addresses = registry.addresses.lock();
+        if let Some(count) = addresses.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                addresses.remove(&address);
+            }
+        }
+    }
+}
+
+/// How the last rooms ended, newest last.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct LastEnd {
+    /// The room.
+    pub room: String,
+    /// The reason its clients read.
+    pub reason: String,
+    /// The close code its clients read.
+    pub code: u16,
+    /// How long it lived.
+    pub age_seconds: f64,
+}
+
+/// What is kept of ended rooms for `/stats`.
+const LAST_ENDS: usize = 16;
+
+/// What all rooms share; the supervisors hold it too.
+pub(super) struct Registry {
+    pub(super) options: Arc<Options>,
+    pub(super) starter: Starter,
+    pub(super) metrics: Metrics,
+    pub(super) events: broadcast::Sender<RoomEvent>,
+    pub(super) oneshot: watch::Sender<Option<Exit>>,
+    pub(super) tasks: TaskTracker,
+    encoder: Arc<Encoder>,
+    live: Mutex<HashMap<RoomName, Arc<Room>>>,
+    kept: Mutex<IndexMap<RoomName, History>>,
+    ends: Mutex<std::collections::VecDeque<LastEnd>>,
+    clients: Arc<AtomicUsize>,
+    addresses: Mutex<HashMap<IpAddr, usize>>,
+    next_id: AtomicU32,
+    draining: AtomicBool,
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry")
+            .field("rooms", &self.live.lock().len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The rooms of a server; clones share them.
+#[derive(Debug, Clone)]
+pub struct Rooms(Arc<Registry>);
+
+impl Rooms {
+    /// No rooms yet. Supervisors and pumps run on `tasks`.
+    pub fn new(options: Options, starter: Starter, metrics: Metrics, tasks: TaskTracker) -> Self {
+        let encoder = Arc::new(Encoder::new(&options.client_framing));
+        Rooms(Arc::new(Registry {
+            options: Arc::new(options),
+            starter,
+            metrics,
+            events: broadcast::Sender::new(EVENTS),
+            oneshot: watch::Sender::new(None),
+            tasks,
+            encoder,
+            live: Mutex::default(),
+            kept: Mutex::default(),
+            ends: Mutex::default(),
+            clients: Arc::default(),
+            addresses: Mutex::default(),
+            next_id: AtomicU32::new(1),
+            draining: AtomicBool::new(false),
+        }))
+    }
+
+    /// What the rooms have in common.
+    pub fn options(&self) -> &Options {
+        &self.0.options
+    }
+
+    /// A place in the room of that name, which is opened if it does not live. Waits for a room
+    /// of that name that is on its way out.
+    pub async fn join(&self, name: RoomName, newcomer: &Newcomer) -> Result<Place, Refusal> {
+        let registry = &self.0;
+        let options = &registry.options;
+        if options
+            .rooms
+            .as_ref()
+            .is_some_and(|rooms| !rooms.contains(&name))
+        {
+            return Err(Refusal::NotAllowed);
+        }
+        let mut admitted = registry.admit(newcomer)?;
+        let id = registry.next_id()?;
+        let name = if options.isolate {
+            RoomName::isolated(id)
+        } else {
+            name
+        };
+        let deadline = tokio::time::Instant::now() + options.start_timeout;
+        loop {
+            match registry.enter(&name, id, newcomer, admitted)? {
+                Entered::In(place) => return Ok(place),
+                Entered::Wait(back, mut gone) => {
+                    admitted = back;
+                    let wait = gone.wait_for(|gone| *gone);
+                    match tokio::time::timeout_at(deadline, wait).await {
+                        Ok(_) => {}
+                        Err(_) => return Err(Refusal::Ending),
+                    }
+                }
+            }
+        }
+    }
+
+    /// The live room of that name.
+    pub fn get(&self, name: &str) -> Option<Arc<Room>> {
+        self.0.live.lock().get(name).cloned()
+    }
+
+    /// All live rooms, by name.
+    pub fn list(&self) -> Vec<Arc<Room>> {
+        let mut rooms: Vec<_> = self.0.live.lock().values().cloned().collect();
+        rooms.sort_by(|a, b| a.name().cmp(b.name()));
+        rooms
+    }
+
+    /// How many rooms live.
+    pub fn len(&self) -> usize {
+        self.0.live.lock().len()
+    }
+
+    /// Whether no room lives.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many clients there are.
+    pub fn clients(&self) -> usize {
+        self.0.clients.load(Relaxed)
+    }
+
+    /// How the last rooms ended, oldest first.
+    pub fn last_ends(&self) -> Vec<LastEnd> {
+        self.0.ends.lock().iter().cloned().collect()
+    }
+
+    /// Whether no new rooms are opened.
+    pub fn is_draining(&self) -> bool {
+        self.0.draining.load(Relaxed)
+    }
+
+    /// From now on no new rooms are opened; those that live go on.
+    pub fn drain(&self) {
+        self.0.draining.store(true, Relaxed);
+        self.0.metrics.set_draining(true);
+    }
+
+    /// Ends every room: its clients are closed with `close`.
+    pub fn end_all(&self, close: &Close, label: &'static str) {
+        for room in self.list() {
+            room.order(Order::End(close.clone(), label));
+        }
+    }
+
+    /// Waits until no room lives.
+    pub async fn all_gone(&self) {
+        loop {
+            // Any room will do: each must go.
+            let Some(room) = self.0.live.lock().values().next().cloned() else {
+                return;
+            };
+            // The room holds the sender: it cannot close.
+            let _ = room.gone.subscribe().wait_for(|gone| *gone).await;
+        }
+    }
+
+    /// Rooms coming, changing, going, from now on.
+    pub fn events(&self) -> broadcast::Receiver<RoomEvent> {
+        self.0.events.subscribe()
+    }
+
+    /// With `--oneshot`: how the only child ended, once it has.
+    pub fn oneshot(&self) -> watch::Receiver<Option<Exit>> {
+        self.0.oneshot.subscribe()
+    }
+}
+
+enum Entered {
+    In(Place),
+    Wait(Admitted, watch::Receiver<bool>),
+}
+
+impl Registry {
+    fn admit(self: &Arc<Self>, newcomer: &Newcomer) -> Result<Admitted, Refusal> {
+        let server = Share::take(&self.clients, self.options.max_clients);
+        let mut admitted = Admitted {
+            _server: server.ok_or(Refusal::ServerFull)?,
+            address: None,
+        };
+        if let (Some(most), Some(address)) = (self.options.max_clients_per_ip, newcomer.address) {
+            let mut addresses = self.addresses.lock();
+            let count = addresses.entry(address).or_default();
+            if *count >= most {
+                return Err(Refusal::PerAddress);
+            }
+            *count += 1;
+            admitted.address = Some((address, Arc::clone(self)));
+        }
+        Ok(admitted)
+    }
+
+    fn next_id(&self) -> Result<ClientId, Refusal> {
+        // 0 once all were given out: it stays there rather than wrap.
+        let next = |id: u32| (id != 0).then(|| id.wrapping_add(1));
+        let id = self
+            .next_id
+            .fetch_update(Relaxed, Relaxed, next)
+            .unwrap_or(0);
+        ClientId::new(id).ok_or(Refusal::OutOfIds)
+    }
+
+    fn enter(
+        self: &Arc<Self>,
+        name: &RoomName,
+        id: ClientId,
+        newcomer: &Newcomer,
+        admitted: Admitted,
+    ) -> Result<Entered, Refusal> {
+        let mut live = self.live.lock();
+        let known = live.get(name).cloned();
+        let room = match &known {
+            Some(room) => Arc::clone(room),
+            None => self.open(name, &live)?,
+        };
+        match room.enter(id, newcomer.address, self.options.max_clients_per_room) {
+            Ok(key) => {
+                if known.is_none() {
+                    live.insert(name.clone(), Arc::clone(&room));
+                    let run = supervisor::run(
+                        Arc::clone(&room),
+                        Arc::clone(self),
+                        newcomer.variables.clone(),
+                    );
+                    self.tasks.spawn(run);
+                }
+                drop(live);
+                let event = match known {
+                    Some(_) => RoomEvent::Changed(name.clone()),
+                    None => RoomEvent::Started(name.clone()),
+                };
+                self.tell(event);
+                let messages = (
+                    self.options.join_message.as_ref(),
+                    self.options.leave_message.as_ref(),
+                );
+                let encoder = Arc::clone(&self.encoder);
+                let place = Place::new(room, key, id, encoder, messages, newcomer, admitted);
+                Ok(Entered::In(place))
+            }
+            Err(Shut::Full) => Err(Refusal::RoomFull),
+            Err(Shut::Ending) if self.draining.load(Relaxed) => Err(Refusal::Draining),
+            Err(Shut::Ending) => Ok(Entered::Wait(admitted, room.gone.subscribe())),
+        }
+    }
+
+    fn open(
+        &self,
+        name: &RoomName,
+        live: &HashMap<RoomName, Arc<Room>>,
+    ) -> Result<Arc<Room>, Refusal> {
+        if self.draining.load(Relaxed) {
+            return Err(Refusal::Draining);
+        }
+        if live.len() >= self.options.max_rooms {
+            return Err(Refusal::NoMoreRooms);
+        }
+        if !self.starter.has_port() {
+            return Err(Refusal::NoMorePorts);
+        }
+        let history = self.options.history.map(|keep| {
+            let kept = self.kept.lock().shift_remove(name);
+            kept.unwrap_or_else(|| History::new(keep, self.options.backlog))
+        });
+        Ok(Arc::new(Room::new(
+            name.clone(),
+            &self.options,
+            history,
+            self.metrics.clone(),
+        )))
+    }
+
+    /// An event for whoever listens.
+    pub(super) fn tell(&self, event: RoomEvent) {
+        // An error means that nobody listens.
+        let _ = self.events.send(event);
+    }
+
+    /// A room is gone: its name is free again.
+    pub(super) fn remove(&self, room: &Room, close: &Close, exit: Option<Exit>) {
+        if self.options.persist_history
+            && let Some(history) = room.hall.lock().history.take()
+        {
+            let mut kept = self.kept.lock();
+            kept.insert(room.name.clone(), history);
+            if kept.len() > self.options.max_rooms {
+                kept.shift_remove_index(0);
+            }
+        }
+        let mut ends = self.ends.lock();
+        if ends.len() >= LAST_ENDS {
+            ends.pop_front();
+        }
+        ends.push_back(LastEnd {
+            room: room.name.to_string(),
+            reason: close.reason.to_string(),
+            code: close.code,
+            age_seconds: room.opened.elapsed().as_secs_f64(),
+        });
+        drop(ends);
+        if self.options.oneshot {
+            self.draining.store(true, Relaxed);
+        }
+        self.live.lock().remove(&room.name);
+        room.gone.send_replace(true);
+        self.tell(RoomEvent::Ended(
+            room.name.clone(),
+            close.reason.to_string(),
+        ));
+        if self.options.oneshot {
+            self.oneshot
+                .send_replace(Some(exit.unwrap_or(Exit::Code(0))));
+        }
+    }
+}

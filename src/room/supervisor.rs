@@ -1,0 +1,415 @@
+//! The supervisor: one task per room, its life from the child's start to its last process.
+//!
+//! It starts the child and its pumps, watches for what ends a room, walks the stop ladder (inbox
+//! and EOF, the signal, KILL) and frees the name. It never touches data, and nothing outlives it.
+
+use std::ffi::OsString;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use tokio::net::unix::pipe;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::close::Close;
+use super::live::{Order, Phase, Room};
+use super::pumps;
+use super::rooms::Registry;
+use crate::child::{Child, Exit, Input, Life, Output, StartError};
+use crate::frame::Broken;
+
+/// The first and the longest wait before a failed child is started again.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
+/// So many failures within that time, and the room gives up.
+const CRASHES: (usize, Duration) = (5, Duration::from_secs(60));
+
+/// Why a room ends: what its clients read, what the metrics count, how its child ended.
+#[derive(Debug)]
+struct End {
+    close: Close,
+    label: &'static str,
+    exit: Option<Exit>,
+}
+
+impl End {
+    fn new(close: Close, label: &'static str) -> Self {
+        End {
+            close,
+            label,
+            exit: None,
+        }
+    }
+
+    /// The child's output cannot be read on.
+    fn broken(reason: String) -> Self {
+        End::new(Close::new(Close::ERROR, reason), "bad_output")
+    }
+
+    fn exited(exit: Exit) -> Self {
+        let (code, label) = match exit {
+            Exit::Code(0) | Exit::Closed => (Close::OK, "exited"),
+            Exit::Code(_) => (Close::ERROR, "failed"),
+            Exit::Signal(_) => (Close::ERROR, "signalled"),
+        };
+        End {
+            close: Close::new(code, exit.to_string()),
+            label,
+            exit: Some(exit),
+        }
+    }
+
+    fn cannot_start(error: &StartError) -> Self {
+        End {
+            close: Close::new(Close::ERROR, format!("cannot start: {error}")),
+            label: "cannot_start",
+            exit: Some(Exit::Code(error.shell_status().into())),
+        }
+    }
+}
+
+/// Lives the life of `room`; `env` has the CGI variables of the client that opened it.
+pub(super) async fn run(room: Arc<Room>, registry: Arc<Registry>, env: Vec<(OsString, OsString)>) {
+    let figures = Arc::downgrade(&room);
+    let series = registry.metrics.room_started(room.name.as_str(), move || {
+        figures
+            .upgrade()
+            .map(|room| room.figures())
+            .unwrap_or_default()
+    });
+    let supervisor = Supervisor {
+        room: &room,
+        registry: &registry,
+        env,
+        crashes: Vec::new(),
+    };
+    let end = supervisor.live().await;
+    room.set_phase(Phase::Ended);
+    room.inbox.close();
+    room.close_clients(end.close.clone());
+    drop(series);
+    registry.metrics.room_ended(end.label);
+    let age = room.opened.elapsed();
+    info!(
+        room = %room.name,
+        code = end.close.code,
+        reason = %end.close.reason,
+        cause = end.label,
+        seconds = age.as_secs_f64(),
+        "room ended"
+    );
+    registry.remove(&room, &end.close, end.exit);
+}
+
+struct Supervisor<'a> {
+    room: &'a Arc<Room>,
+    registry: &'a Arc<Registry>,
+    env: Vec<(OsString, OsString)>,
+    /// When the child failed lately.
+    crashes: Vec<Instant>,
+}
+
+/// What one child's life comes to.
+enum Turn {
+    Over(End),
+    Again(Exit),
+}
+
+/// What happens to a living child.
+enum Happened {
+    /// It ended by itself.
+    Exited(Exit),
+    /// It closed its output, and with that the room.
+    Closed,
+    /// The room is to end.
+    Ended(End),
+}
+
+impl Supervisor<'_> {
+    async fn live(mut self) -> End {
+        loop {
+            match self.one_child().await {
+                Turn::Over(end) => return end,
+                Turn::Again(exit) => {
+                    if let Some(end) = self.back_off(exit).await {
+                        return end;
+                    }
+                }
+            }
+        }
+    }
+
+    /// One child, from its start until all it started is gone.
+    async fn one_child(&self) -> Turn {
+        let room = self.room;
+        let begun = Instant::now();
+        let child = match self.registry.starter.start(self.env.clone()).await {
+            Ok(child) => child,
+            Err(error) => {
+                warn!(room = %room.name, %error, "child could not be started");
+                return Turn::Over(End::cannot_start(&error));
+            }
+        };
+        self.registry.metrics.spawned(begun.elapsed());
+        let Child {
+            pid,
+            input,
+            output,
+            stderr,
+            mut life,
+        } = child;
+        room.pid.store(pid.unwrap_or(0), Relaxed);
+        room.set_phase(Phase::Running);
+        info!(room = %room.name, pid, "child started");
+        let mut pumps = Pumps::start(room, self.registry, input, output, stderr);
+
+        let (end, exited) = match self.happens(&mut life, &mut pumps).await {
+            Happened::Exited(exit) if self.registry.options.restart && is_failure(exit) => {
+                pumps.finish_output().await;
+                pumps.stop_input().await;
+                life.stop();
+                life.gone().await;
+                room.pid.store(0, Relaxed);
+                pumps.end().await;
+                return Turn::Again(exit);
+            }
+            Happened::Exited(exit) => {
+                // Nobody comes in any more; what was printed is still delivered.
+                room.set_phase(Phase::Ending);
+                (End::exited(exit), true)
+            }
+            Happened::Closed => {
+                room.set_phase(Phase::Ending);
+                match self.ask_to_end(&mut life, false).await {
+                    Some(exit) => (End::exited(exit), true),
+                    None => (End::exited(Exit::Closed), false),
+                }
+            }
+            Happened::Ended(end) => {
+                room.set_phase(Phase::Ending);
+                let exit = self.ask_to_end(&mut life, end.label == "empty").await;
+                (End { exit, ..end }, exit.is_some())
+            }
+        };
+        room.inbox.close();
+        let broken = if exited {
+            pumps.finish_output().await
+        } else {
+            None
+        };
+        let end = match broken {
+            Some(broken) => End {
+                exit: end.exit,
+                ..End::broken(broken)
+            },
+            None => end,
+        };
+        room.close_clients(end.close.clone());
+        pumps.stop_input().await;
+        life.stop();
+        let exit = life.gone().await;
+        room.pid.store(0, Relaxed);
+        pumps.end().await;
+        Turn::Over(End {
+            exit: end.exit.or(Some(exit)),
+            ..end
+        })
+    }
+
+    /// Waits for what ends the life of a child or of the room.
+    async fn happens(&self, life: &mut Life, pumps: &mut Pumps) -> Happened {
+        let room = self.room;
+        let options = &self.registry.options;
+        let mut occupied = room.occupied.subscribe();
+        let mut orders = room.orders.subscribe();
+        let oldest = options
+            .max_lifetime
+            .map(|most| Instant::from_std(room.opened) + most);
+        loop {
+            if let Order::End(close, label) = orders.borrow_and_update().clone() {
+                return Happened::Ended(End::new(close, label));
+            }
+            let empty = !*occupied.borrow_and_update();
+            let idle = options
+                .max_idle
+                .map(|most| Instant::from_std(room.opened) + room.active() + most);
+            let now = Instant::now();
+            if oldest.is_some_and(|oldest| now >= oldest) {
+                let close = Close::new(Close::GOING_AWAY, "lifetime limit");
+                return Happened::Ended(End::new(close, "lifetime"));
+            }
+            if idle.is_some_and(|idle| now >= idle) {
+                let close = Close::new(Close::GOING_AWAY, "idle limit");
+                return Happened::Ended(End::new(close, "idle"));
+            }
+            // Counted anew whenever somebody comes or goes.
+            let lonely = empty.then(|| now + options.linger);
+            let limits = [oldest, idle].into_iter().flatten().min();
+            tokio::select! {
+                biased;
+                exit = life.exited() => return Happened::Exited(exit),
+                ended = pumps.output_ended() => match ended {
+                    Some(broken) => return Happened::Ended(End::broken(broken)),
+                    None if options.output_ends_room => return Happened::Closed,
+                    None => {}
+                },
+                _ = orders.changed() => {}
+                _ = occupied.changed() => {}
+                () = sleep_until(lonely.unwrap_or(now)), if empty => {
+                    if room.end_if_empty() {
+                        let close = Close::new(Close::GOING_AWAY, "everybody left");
+                        return Happened::Ended(End::new(close, "empty"));
+                    }
+                }
+                () = sleep_until(limits.unwrap_or(now)), if limits.is_some() => {}
+            }
+        }
+    }
+
+    /// The first step of the ladder: what is queued, and EOF, for as long as it may take.
+    /// Returns how the child ended, if it did.
+    async fn ask_to_end(&self, life: &mut Life, wait_for_speakers: bool) -> Option<Exit> {
+        let room = self.room;
+        let deadline = Instant::now() + self.registry.options.stop_eof;
+        if wait_for_speakers {
+            // Who left with messages on the way may still say them.
+            let mut speakers = room.speakers.subscribe();
+            let silent = speakers.wait_for(|speakers| *speakers == 0);
+            tokio::select! {
+                _ = timeout_at(deadline, silent) => {}
+                exit = life.exited() => return Some(exit),
+            }
+        }
+        room.inbox.close();
+        timeout_at(deadline, life.exited()).await.ok()
+    }
+
+    /// Between a child that failed and the next: waits, or finds that there is to be none.
+    async fn back_off(&mut self, exit: Exit) -> Option<End> {
+        let room = self.room;
+        let now = Instant::now();
+        self.crashes.retain(|crash| now - *crash < CRASHES.1);
+        self.crashes.push(now);
+        let failed = self.crashes.len();
+        if failed >= CRASHES.0 {
+            warn!(room = %room.name, %exit, failures = failed, "child failed too often");
+            let close = Close::new(Close::ERROR, "restart limit");
+            return Some(End {
+                close,
+                label: "restart_limit",
+                exit: Some(exit),
+            });
+        }
+        let doubled = BACKOFF.0 * 2u32.pow(failed.saturating_sub(1) as u32);
+        let wait = doubled.min(BACKOFF.1);
+        info!(room = %room.name, %exit, seconds = wait.as_secs_f64(), "child failed; restarting");
+        room.set_phase(Phase::Restarting);
+        let mut orders = room.orders.subscribe();
+        let ordered = orders.wait_for(|order| *order != Order::Live);
+        let order = tokio::time::timeout(wait, ordered).await;
+        if let Ok(Ok(order)) = order
+            && let Order::End(close, label) = order.clone()
+        {
+            return Some(End {
+                close,
+                label,
+                exit: Some(exit),
+            });
+        }
+        if room.end_if_empty() {
+            return Some(End::exited(exit));
+        }
+        room.restarts.fetch_add(1, Relaxed);
+        self.registry.metrics.restarted();
+        room.greet_again();
+        None
+    }
+}
+
+fn is_failure(exit: Exit) -> bool {
+    !matches!(exit, Exit::Code(0) | Exit::Closed)
+}
+
+/// The pump tasks of one child.
+struct Pumps {
+    output: Option<JoinHandle<Result<(), Broken>>>,
+    input: Option<JoinHandle<()>>,
+    stderr: Option<JoinHandle<()>>,
+    exited: CancellationToken,
+    stop: CancellationToken,
+}
+
+impl Pumps {
+    fn start(
+        room: &Arc<Room>,
+        registry: &Registry,
+        input: Input,
+        output: Output,
+        stderr: Option<pipe::Receiver>,
+    ) -> Self {
+        let options = &registry.options;
+        let (exited, stop) = (CancellationToken::new(), CancellationToken::new());
+        let room = || Arc::clone(room);
+        let tasks = &registry.tasks;
+        let out = pumps::output(room(), Arc::clone(options), output, exited.clone());
+        let into = pumps::input(room(), Arc::clone(options), input, stop.clone());
+        let errors = stderr.map(|stderr| pumps::stderr(room(), Arc::clone(options), stderr));
+        Pumps {
+            output: Some(tasks.spawn(out)),
+            input: Some(tasks.spawn(into)),
+            stderr: errors.map(|errors| tasks.spawn(errors)),
+            exited,
+            stop,
+        }
+    }
+
+    /// Waits for the end of the output; never ready again after that. `Some`: why the stream
+    /// cannot go on.
+    async fn output_ended(&mut self) -> Option<String> {
+        let Some(output) = &mut self.output else {
+            return std::future::pending().await;
+        };
+        let ended = output.await;
+        self.output = None;
+        match ended {
+            Ok(Ok(())) => None,
+            Ok(Err(broken)) => Some(broken.to_string()),
+            Err(error) => Some(format!("internal error: {error}")),
+        }
+    }
+
+    /// The child has ended: waits until what it printed was read. `Some`: the stream broke.
+    async fn finish_output(&mut self) -> Option<String> {
+        self.exited.cancel();
+        match self.output {
+            Some(_) => self.output_ended().await,
+            None => None,
+        }
+    }
+
+    /// Stops the input pump; what it has not delivered is back in the inbox.
+    async fn stop_input(&mut self) {
+        self.stop.cancel();
+        if let Some(input) = self.input.take() {
+            join(input).await;
+        }
+    }
+
+    /// All processes are gone: the pumps come to their end.
+    async fn end(mut self) {
+        self.finish_output().await;
+        self.stop_input().await;
+        if let Some(stderr) = self.stderr.take() {
+            join(stderr).await;
+        }
+    }
+}
+
+/// Waits for a pump; one that panicked was logged by the runtime, and the room ends all the same.
+async fn join(pump: JoinHandle<()>) {
+    if let Err(error) = pump.await {
+        warn!(%error, "pump failed");
+    }
+}

@@ -1,0 +1,439 @@
+//! RFC 6455 framing, server side: bytes of a client to events, payloads to frames.
+//!
+//! The [`Decoder`] keeps nothing between messages but a few words; a whole frame that lies in one
+//! read is unmasked where it stands and handed out as a slice, without a copy. Errors carry the
+//! close code that the RFC asks for. It does no I/O and knows nothing of rooms.
+
+use crate::frame::Kind;
+
+/// Longest payload of a control frame (RFC 6455 section 5.5).
+const CONTROL_MAX: usize = 125;
+/// Longest close reason: a control payload less the two bytes of the code.
+const REASON_MAX: usize = CONTROL_MAX - 2;
+/// Longest header of a client's frame: 2 bytes, 8 of extended length, 4 of mask.
+const HEADER_MAX: usize = 14;
+
+const CONTINUATION: u8 = 0x0;
+const TEXT: u8 = 0x1;
+const BINARY: u8 = 0x2;
+const CLOSE: u8 = 0x8;
+const PING: u8 = 0x9;
+const PONG: u8 = 0xA;
+
+/// What a client said.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// A whole message; `Kind::Text` is valid UTF-8.
+    Message(Kind, &'a [u8]),
+    /// To be answered with a pong of the same payload, at most 125 bytes.
+    Ping(&'a [u8]),
+    /// An answer to a ping, or a sign of life.
+    Pong,
+    /// The client ends the connection; no event follows. `None`: it gave no code.
+    Close(Option<u16>),
+}
+
+/// Why a connection cannot go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// Against the protocol: close code 1002.
+    #[error("{0}")]
+    Protocol(&'static str),
+    /// A text message or close reason that is not UTF-8: close code 1007.
+    #[error("text is not UTF-8")]
+    NotUtf8,
+    /// A message above the limit: close code 1009.
+    #[error("message over {0} bytes")]
+    TooBig(usize),
+}
+
+impl Violation {
+    /// The close code of RFC 6455 section 7.4.1 for it.
+    pub fn code(self) -> u16 {
+        match self {
+            Violation::Protocol(_) => 1002,
+            Violation::NotUtf8 => 1007,
+            Violation::TooBig(_) => 1009,
+        }
+    }
+}
+
+/// Whether the receiver of events wants more of this read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// Go on.
+    More,
+    /// Stop behind this event; what is left of the read is fed again later.
+    Stop,
+}
+
+/// The header of the frame that is being read.
+#[derive(Debug, Clone, Copy)]
+struct Frame {
+    opcode: u8,
+    fin: bool,
+    mask: [u8; 4],
+    left: usize,
+}
+
+/// The state of one client's byte stream.
+#[derive(Debug)]
+pub struct Decoder {
+    limit: usize,
+    header: [u8; HEADER_MAX],
+    header_len: u8,
+    closed: bool,
+    frame: Option<Frame>,
+    /// Of the message being assembled; `None` between messages.
+    kind: Option<Kind>,
+    /// Payload of the message so far, unmasked. Without capacity between messages.
+    message: Vec<u8>,
+    /// How much of a text message is known to be UTF-8.
+    checked: usize,
+    /// Payload of a control frame that did not arrive in one piece.
+    control: Vec<u8>,
+}
+
+impl Decoder {
+    /// A decoder at the start of a stream, for messages of at most `limit` bytes.
+    pub fn new(limit: usize) -> Self {
+        Decoder {
+            limit,
+            header: [0; HEADER_MAX],
+            header_len: 0,
+            closed: false,
+            frame: None,
+            kind: None,
+            message: Vec::new(),
+            checked: 0,
+            control: Vec::new(),
+        }
+    }
+
+    /// Whether a message or frame has begun and not ended.
+    pub fn is_inside_message(&self) -> bool {
+        self.kind.is_some() || self.frame.is_some() || self.header_len > 0
+    }
+
+    /// Decodes `input`, which is unmasked in place, and hands every event to `each`.
+    ///
+    /// Returns how many bytes were taken: all of them, unless `each` said [`Flow::Stop`] or the
+    /// client closed.
+    pub fn feed(
+        &mut self,
+        input: &mut [u8],
+        mut each: impl FnMut(Event<'_>) -> Flow,
+    ) -> Result<usize, Violation> {
+        let mut at = 0;
+        while at < input.len() && !self.closed {
+            let frame = match self.frame {
+                Some(frame) => frame,
+                None => {
+                    let (taken, frame) = self.read_header(&input[at..])?;
+                    at += taken;
+                    let Some(frame) = frame else { break };
+                    frame
+                }
+            };
+            let here = frame.left.min(input.len() - at);
+            let piece = &mut input[at..at + here];
+            at += here;
+            let mut frame = frame;
+            unmask(piece, &mut frame.mask);
+            frame.left -= here;
+            let flow = if frame.opcode & 0x8 == 0 {
+                self.data(frame, piece, &mut each)?
+            } else {
+                self.control(frame, piece, &mut each)?
+            };
+            self.frame = (frame.left > 0).then_some(frame);
+            if flow == Flow::Stop {
+                break;
+            }
+        }
+        Ok(at)
+    }
+
+    /// Reads one header, which may come a byte at a time. `None`: more bytes are needed.
+    fn read_header(&mut self, input: &[u8]) -> Result<(usize, Option<Frame>), Violation> {
+        let mut taken = 0;
+        loop {
+            let have = usize::from(self.header_len);
+            let need = header_len(&self.header[..have]);
+            if have < need {
+                let more = (need - have).min(input.len() - taken);
+                if more == 0 {
+                    return Ok((taken, None));
+                }
+                self.header[have..have + more].copy_from_slice(&input[taken..taken + more]);
+                self.header_len += more as u8;
+                taken += more;
+                if have < 2 && have + more >= 2 {
+                    // What the first two bytes forbid is refused before the rest arrives.
+                    self.check_start(self.header[0], self.header[1])?;
+                }
+                continue;
+            }
+            self.header_len = 0;
+            let frame = self.parse_header(need)?;
+            self.frame = Some(frame);
+            return Ok((taken, Some(frame)));
+        }
+    }
+
+    fn check_start(&self, first: u8, second: u8) -> Result<(), Violation> {
+        if first & 0x70 != 0 {
+            return Err(Violation::Protocol("reserved bits set"));
+        }
+        if second & 0x80 == 0 {
+            return Err(Violation::Protocol("frame of a client not masked"));
+        }
+        match first & 0x0F {
+            CLOSE | PING | PONG => {
+                if first & 0x80 == 0 {
+                    return Err(Violation::Protocol("fragmented control frame"));
+                }
+                if usize::from(second & 0x7F) > CONTROL_MAX {
+                    return Err(Violation::Protocol("control frame too long"));
+                }
+            }
+            CONTINUATION if self.kind.is_none() => {
+                return Err(Violation::Protocol("continuation of no message"));
+            }
+            TEXT | BINARY if self.kind.is_some() => {
+                return Err(Violation::Protocol("message begun inside another"));
+            }
+            CONTINUATION | TEXT | BINARY => {}
+            _ => return Err(Violation::Protocol("unknown opcode")),
+        }
+        Ok(())
+    }
+
+    /// `need` is the length of the header, which is complete.
+    fn parse_header(&mut self, need: usize) -> Result<Frame, Violation> {
+        let header = &self.header[..need];
+        let opcode = header[0] & 0x0F;
+        let (length, mask_at) = match header[1] & 0x7F {
+            126 => (u64::from(u16::from_be_bytes([header[2], header[3]])), 4),
+            127 => {
+                let mut long = [0; 8];
+                long.copy_from_slice(&header[2..10]);
+                (u64::from_be_bytes(long), 10)
+            }
+            short => (u64::from(short), 2),
+        };
+        if (mask_at == 4 && length < 126) || (mask_at == 10 && length <= 0xFFFF) {
+            return Err(Violation::Protocol("length not in its shortest form"));
+        }
+        if length >> 63 != 0 {
+            return Err(Violation::Protocol("length has its highest bit set"));
+        }
+        let mut mask = [0; 4];
+        mask.copy_from_slice(&header[mask_at..mask_at + 4]);
+        let data = opcode & 0x8 == 0;
+        let room = self.limit.saturating_sub(self.message.len()) as u64;
+        if data && length > room {
+            return Err(Violation::TooBig(self.limit));
+        }
+        if data && opcode != CONTINUATION {
+            self.kind = Some(if opcode == TEXT {
+                Kind::Text
+            } else {
+                Kind::Binary
+            });
+        }
+        Ok(Frame {
+            opcode,
+            fin: header[0] & 0x80 != 0,
+            mask,
+            left: length as usize,
+        })
+    }
+
+    fn data(
+        &mut self,
+        frame: Frame,
+        piece: &[u8],
+        each: &mut impl FnMut(Event<'_>) -> Flow,
+    ) -> Result<Flow, Violation> {
+        let Some(kind) = self.kind else {
+            return Ok(Flow::More);
+        };
+        let last = frame.fin && frame.left == 0;
+        if last && self.message.is_empty() {
+            // The common case: nothing was kept, the whole message is this slice.
+            if kind == Kind::Text && simdutf8::basic::from_utf8(piece).is_err() {
+                return Err(Violation::NotUtf8);
+            }
+            self.kind = None;
+            return Ok(each(Event::Message(kind, piece)));
+        }
+        self.message.extend_from_slice(piece);
+        if kind == Kind::Text {
+            self.check_text(last)?;
+        }
+        if !last {
+            return Ok(Flow::More);
+        }
+        let message = std::mem::take(&mut self.message);
+        self.kind = None;
+        self.checked = 0;
+        Ok(each(Event::Message(kind, &message)))
+    }
+
+    /// Checks what has come since the last check; only a code point at the very end may be cut.
+    fn check_text(&mut self, last: bool) -> Result<(), Violation> {
+        let fresh = self.message.get(self.checked..).unwrap_or_default();
+        match simdutf8::compat::from_utf8(fresh) {
+            Ok(_) => self.checked = self.message.len(),
+            Err(error) if error.error_len().is_none() && !last => {
+                self.checked += error.valid_up_to();
+            }
+            Err(_) => return Err(Violation::NotUtf8),
+        }
+        Ok(())
+    }
+
+    fn control(
+        &mut self,
+        frame: Frame,
+        piece: &[u8],
+        each: &mut impl FnMut(Event<'_>) -> Flow,
+    ) -> Result<Flow, Violation> {
+        if frame.left > 0 {
+            self.control.extend_from_slice(piece);
+            return Ok(Flow::More);
+        }
+        let kept = std::mem::take(&mut self.control);
+        let joined;
+        let payload = if kept.is_empty() {
+            piece
+        } else {
+            joined = [&kept, piece].concat();
+            &joined
+        };
+        match frame.opcode {
+            PING => Ok(each(Event::Ping(payload))),
+            PONG => Ok(each(Event::Pong)),
+            _ => {
+                let code = parse_close(payload)?;
+                self.closed = true;
+                Ok(each(Event::Close(code)))
+            }
+        }
+    }
+}
+
+/// The length of a client's frame header that begins with `start`, as far as it shows.
+fn header_len(start: &[u8]) -> usize {
+    match start.get(1).map(|second| second & 0x7F) {
+        None => 2,
+        Some(126) => 8,
+        Some(127) => 14,
+        Some(_) => 6,
+    }
+}
+
+/// XORs the mask over `piece` and turns the mask so that it fits what follows.
+fn unmask(piece: &mut [u8], mask: &mut [u8; 4]) {
+    let word = u64::from_ne_bytes([
+        mask[0], mask[1], mask[2], mask[3], mask[0], mask[1], mask[2], mask[3],
+    ]);
+    let mut chunks = piece.chunks_exact_mut(8);
+    for chunk in &mut chunks {
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(chunk);
+        chunk.copy_from_slice(&(u64::from_ne_bytes(bytes) ^ word).to_ne_bytes());
+    }
+    let rest = chunks.into_remainder();
+    for (byte, key) in rest.iter_mut().zip(mask.iter().cycle()) {
+        *byte ^= key;
+    }
+    mask.rotate_left(rest.len() % 4);
+}
+
+/// The code of a close payload (RFC 6455 sections 5.5.1 and 7.4).
+fn parse_close(payload: &[u8]) -> Result<Option<u16>, Violation> {
+    let (code, reason) = match payload {
+        [] => return Ok(None),
+        [_] => return Err(Violation::Protocol("close code cut short")),
+        [high, low, reason @ ..] => (u16::from_be_bytes([*high, *low]), reason),
+    };
+    // 1004–1006 and 1015 must not be sent; 1012–1014 are in IANA's registry.
+    if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
+        return Err(Violation::Protocol("invalid close code"));
+    }
+    if std::str::from_utf8(reason).is_err() {
+        return Err(Violation::NotUtf8);
+    }
+    Ok(Some(code))
+}
+
+/// Appends a frame that holds a whole message.
+pub fn put_message(out: &mut Vec<u8>, kind: Kind, payload: &[u8]) {
+    let opcode = match kind {
+        Kind::Text => TEXT,
+        Kind::Binary => BINARY,
+    };
+    put_frame(out, opcode, payload);
+}
+
+/// Appends a ping without payload.
+pub fn put_ping(out: &mut Vec<u8>) {
+    put_frame(out, PING, &[]);
+}
+
+/// Appends a pong; `payload` is a ping's.
+pub fn put_pong(out: &mut Vec<u8>, payload: &[u8]) {
+    put_frame(out, PONG, payload.get(..CONTROL_MAX).unwrap_or(payload));
+}
+
+/// Appends a close frame; the reason is cut at 123 bytes, on a character. `None` closes without
+/// a code, as an answer to a close without one.
+pub fn put_close(out: &mut Vec<u8>, code: Option<u16>, reason: &str) {
+    let Some(code) = code else {
+        return put_frame(out, CLOSE, &[]);
+    };
+    let mut payload = code.to_be_bytes().to_vec();
+    payload.extend_from_slice(cut(reason).as_bytes());
+    put_frame(out, CLOSE, &payload);
+}
+
+/// As much of `reason` as a close frame carries.
+pub fn cut(reason: &str) -> &str {
+    &reason[..reason.floor_char_boundary(REASON_MAX)]
+}
+
+fn put_frame(out: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
+    let first = 0x80 | opcode;
+    match payload.len() {
+        short @ ..126 => out.extend_from_slice(&[first, short as u8]),
+        middle @ 126..=0xFFFF => {
+            let [high, low] = (middle as u16).to_be_bytes();
+            out.extend_from_slice(&[first, 126, high, low]);
+        }
+        long => {
+            out.extend_from_slice(&[first, 127]);
+            out.extend_from_slice(&(long as u64).to_be_bytes());
+        }
+    }
+    out.extend_from_slice(payload);
+}
+
+/// The length of the frame of ours that `bytes` begins with, header included. `None`: the header
+/// is not whole, which for bytes we encoded means that nothing is left.
+pub fn frame_len(bytes: &[u8]) -> Option<usize> {
+    let second = *bytes.get(1)?;
+    let (header, payload): (usize, usize) = match second & 0x7F {
+        126 => (
+            4,
+            usize::from(u16::from_be_bytes([*bytes.get(2)?, *bytes.get(3)?])),
+        ),
+        127 => {
+            let long: [u8; 8] = bytes.get(2..10)?.try_into().ok()?;
+            (10, usize::try_from(u64::from_be_bytes(long)).ok()?)
+        }
+        short => (2, usize::from(short)),
+    };
+    header.checked_add(payload)
+}

@@ -1,0 +1,506 @@
+//! One client's connection: a future that reads, writes and keeps time for one place in a room.
+//!
+//! Reading never waits for writing, nor the other way round: every poll tries both. An idle
+//! connection holds no buffer. It promises that a frame once begun is ended before anything else
+//! is written, and that the client reads why it is closed, if it reads at all.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep, sleep_until};
+use tracing::debug;
+
+use super::codec::{self, Decoder, Event, Flow, Violation};
+use super::socket::Socket;
+use crate::room::{Begun, Close, Next, Piece, Place, Said};
+
+/// Bytes read at once.
+const READ: usize = 64 << 10;
+/// Pieces of less than this on average are copied together rather than gathered by the kernel,
+/// to which a slice costs more than its copy does here.
+const COPY_BELOW: usize = 1 << 10;
+/// Turns in one poll before others get theirs.
+const TURNS: usize = 16;
+/// Bytes of pongs that may wait for a client.
+const CONTROL_KEPT: usize = 16 << 10;
+/// How long a message may take from its first byte to its last.
+const MESSAGE_TIME: Duration = Duration::from_secs(30);
+/// How long a client may take to accept what ends its connection.
+const CLOSE_TIME: Duration = Duration::from_secs(10);
+/// How long it may take to answer that.
+const ANSWER_TIME: Duration = Duration::from_secs(5);
+
+thread_local! {
+    static READ_BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ]);
+    static WRITE_BUFFER: RefCell<(Vec<Piece>, Vec<u8>)> = const { RefCell::new((Vec::new(), Vec::new())) };
+}
+
+/// What all connections have in common.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Longest message of a client, in bytes.
+    pub max_message: usize,
+    /// A ping is sent after so long a silence; `None`: never.
+    pub ping: Option<Duration>,
+    /// How long the answer to a ping may take; `None`: nobody is closed for it.
+    pub ping_timeout: Option<Duration>,
+    /// How long a client may accept no byte while data waits.
+    pub stall_timeout: Duration,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Messages go both ways.
+    Open,
+    /// The client hung up while its messages waited for the inbox: they still go there.
+    HungUp,
+    /// What ends the connection is being written.
+    Closing { until: Instant, heard: bool },
+    /// It was written: the client's answer, or the end of the stream, is awaited.
+    Shut { until: Instant, heard: bool },
+    /// Nothing is left to do.
+    Over,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Connection {
+    socket: Socket,
+    options: Arc<Options>,
+    state: State,
+    place: Option<Place>,
+    decoder: Decoder,
+    /// Read and not yet decoded, because the inbox is full.
+    unread: Vec<u8>,
+    /// The inbox was full: there may be bytes in the socket that the runtime does not know of.
+    unseen: bool,
+    begun: Option<Begun>,
+    /// Control frames to be written at the next frame boundary, and how much of them was.
+    control: Vec<u8>,
+    control_written: usize,
+    heard: Instant,
+    pinged: Option<Instant>,
+    stalled: Option<Instant>,
+    message_begun: Option<Instant>,
+    timer: Pin<Box<Sleep>>,
+}
+
+/// Whether a half of the connection can do more just now.
+enum Half {
+    Blocked,
+    More,
+}
+
+impl Connection {
+    /// A connection after its handshake; `early` are bytes that came behind the handshake.
+    pub fn new(socket: Socket, place: Place, options: Arc<Options>, early: Vec<u8>) -> Self {
+        let now = Instant::now();
+        Connection {
+            socket,
+            state: State::Open,
+            place: Some(place),
+            decoder: Decoder::new(options.max_message),
+            unread: early,
+            unseen: false,
+            begun: None,
+            control: Vec::new(),
+            control_written: 0,
+            heard: now,
+            pinged: None,
+            stalled: None,
+            message_begun: None,
+            timer: Box::pin(sleep_until(now + options.ping.unwrap_or(CLOSE_TIME))),
+            options,
+        }
+    }
+
+    /// A connection that is closed right after its handshake, without a place.
+    pub fn refused(socket: Socket, close: &Close, options: Arc<Options>) -> Self {
+        let now = Instant::now();
+        let mut control = Vec::new();
+        codec::put_close(&mut control, Some(close.code), &close.reason);
+        Connection {
+            socket,
+            state: State::Closing {
+                until: now + CLOSE_TIME,
+                heard: false,
+            },
+            place: None,
+            decoder: Decoder::new(options.max_message),
+            unread: Vec::new(),
+            unseen: false,
+            begun: None,
+            control,
+            control_written: 0,
+            heard: now,
+            pinged: None,
+            stalled: None,
+            message_begun: None,
+            timer: Box::pin(sleep_until(now + CLOSE_TIME)),
+            options,
+        }
+    }
+
+    /// The client leaves its room, and reads `close` as soon as the frame it is in is ended.
+    /// `heard`: nothing more is expected from it.
+    fn close(&mut self, code: Option<u16>, reason: &str, heard: bool) {
+        if let Some(place) = self.place.take() {
+            place.count_closed(code.unwrap_or(1005));
+            debug!(room = %place.room(), client = %place.id(), code, reason, "connection closed");
+        }
+        self.begun.iter_mut().for_each(Begun::cut_to_frame);
+        self.unread = Vec::new();
+        codec::put_close(&mut self.control, code, reason);
+        self.state = State::Closing {
+            until: Instant::now() + CLOSE_TIME,
+            heard,
+        };
+    }
+
+    /// The stream is over without a close of ours.
+    fn over(&mut self, code: u16) {
+        if let Some(place) = self.place.take() {
+            place.count_closed(code);
+            debug!(room = %place.room(), client = %place.id(), code, "connection ended");
+        }
+        self.state = State::Over;
+    }
+
+    fn read_socket(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        if self.unseen {
+            match self.socket.read_now(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.unseen = false,
+                read => return Poll::Ready(read),
+            }
+        }
+        self.socket.poll_read(cx, buffer)
+    }
+
+    /// Reads while the client may say more.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Half {
+        let Some(place) = &mut self.place else {
+            return Half::Blocked;
+        };
+        if place.poll_held(cx).is_pending() {
+            self.unseen = true;
+            self.heard = Instant::now();
+            (self.pinged, self.message_begun) = (None, None);
+            let open = matches!(self.state, State::Open);
+            if open && self.socket.poll_hang_up(cx).is_ready() {
+                place.stop_hearing();
+                self.state = State::HungUp;
+            }
+            return Half::Blocked;
+        }
+        if !self.unread.is_empty() {
+            let mut input = std::mem::take(&mut self.unread);
+            self.digest(&mut input, cx);
+            return Half::More;
+        }
+        READ_BUFFER.with_borrow_mut(|buffer| match self.read_socket(cx, buffer) {
+            Poll::Pending => Half::Blocked,
+            Poll::Ready(Ok(0) | Err(_)) => {
+                self.over(1006);
+                Half::Blocked
+            }
+            Poll::Ready(Ok(read)) => {
+                self.heard = Instant::now();
+                self.pinged = None;
+                self.digest(buffer.get_mut(..read).unwrap_or_default(), cx);
+                Half::More
+            }
+        })
+    }
+
+    /// Decodes what was read, and says it; keeps the rest if the inbox is full.
+    fn digest(&mut self, input: &mut [u8], cx: &mut Context<'_>) {
+        let Some(place) = &mut self.place else { return };
+        let mut closed = None;
+        let control = &mut self.control;
+        let control_written = self.control_written;
+        let fed = self.decoder.feed(input, |event| match event {
+            Event::Message(kind, payload) => match place.say(kind, payload, cx) {
+                Said::Done => Flow::More,
+                Said::Held => Flow::Stop,
+            },
+            Event::Ping(payload) => {
+                // A client that sends pings and reads no pongs: only the newest need be answered
+                // (RFC 6455 section 5.5.3), and none while the older ones are being written.
+                if control.len() > CONTROL_KEPT && control_written == 0 {
+                    control.clear();
+                }
+                if control.len() <= CONTROL_KEPT {
+                    codec::put_pong(control, payload);
+                }
+                Flow::More
+            }
+            Event::Pong => Flow::More,
+            Event::Close(code) => {
+                closed = Some(code);
+                Flow::Stop
+            }
+        });
+        match (fed, closed) {
+            (_, Some(code)) => self.close(code, "", true),
+            (Ok(taken), None) => {
+                self.unread = input.get(taken..).unwrap_or_default().to_vec();
+                if !self.decoder.is_inside_message() {
+                    self.message_begun = None;
+                } else if self.message_begun.is_none() {
+                    self.message_begun = Some(self.heard);
+                }
+            }
+            (Err(violation), None) => self.violated(violation),
+        }
+    }
+
+    fn violated(&mut self, violation: Violation) {
+        self.close(Some(violation.code()), &violation.to_string(), true);
+    }
+
+    /// Writes what is next: the rest of what was begun, control frames, then the feed.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Half {
+        if let Some(begun) = &mut self.begun {
+            if begun.rest().is_empty() {
+                self.begun = None;
+                return Half::More;
+            }
+            let written = self.socket.poll_write(cx, begun.rest());
+            return self.note_write(written, |this, written| {
+                if this
+                    .begun
+                    .as_mut()
+                    .is_some_and(|begun| begun.advance(written))
+                {
+                    this.begun = None;
+                }
+            });
+        }
+        if let Some(rest) = self
+            .control
+            .get(self.control_written..)
+            .filter(|r| !r.is_empty())
+        {
+            let written = self.socket.poll_write(cx, rest);
+            return self.note_write(written, |this, written| {
+                this.control_written += written;
+                if this.control_written >= this.control.len() {
+                    (this.control, this.control_written) = (Vec::new(), 0);
+                }
+            });
+        }
+        match self.state {
+            State::Open => WRITE_BUFFER
+                .with_borrow_mut(|(pieces, scratch)| self.write_feed(cx, pieces, scratch)),
+            State::Closing { heard, .. } => {
+                if heard {
+                    self.socket.shut();
+                }
+                self.state = State::Shut {
+                    until: Instant::now() + ANSWER_TIME,
+                    heard,
+                };
+                Half::More
+            }
+            _ => Half::Blocked,
+        }
+    }
+
+    fn write_feed(
+        &mut self,
+        cx: &mut Context<'_>,
+        pieces: &mut Vec<Piece>,
+        scratch: &mut Vec<u8>,
+    ) -> Half {
+        pieces.clear();
+        let Some(place) = &mut self.place else {
+            return Half::Blocked;
+        };
+        match place.next(cx.waker(), pieces) {
+            Next::Wait => Half::Blocked,
+            Next::Close(close) | Next::Expelled(close) => {
+                self.close(Some(close.code), &close.reason, false);
+                Half::More
+            }
+            Next::Write => {
+                let written = write_pieces(&self.socket, cx, pieces, scratch);
+                let (bytes, full) = match &written {
+                    Poll::Ready(Ok(bytes)) => (*bytes, None),
+                    Poll::Ready(Err(_)) => (0, None),
+                    Poll::Pending => (0, Some(cx.waker())),
+                };
+                self.begun = place.wrote(pieces, bytes, full);
+                pieces.clear();
+                self.note_write(written, |_, _| {})
+            }
+        }
+    }
+
+    fn note_write(
+        &mut self,
+        written: Poll<io::Result<usize>>,
+        then: impl FnOnce(&mut Self, usize),
+    ) -> Half {
+        match written {
+            Poll::Pending => {
+                self.stalled.get_or_insert_with(Instant::now);
+                Half::Blocked
+            }
+            Poll::Ready(Ok(written)) => {
+                self.stalled = None;
+                then(self, written);
+                Half::More
+            }
+            Poll::Ready(Err(_)) => {
+                self.over(1006);
+                Half::Blocked
+            }
+        }
+    }
+
+    /// After our close: discards what still comes, until the client's close or the end.
+    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Half {
+        READ_BUFFER.with_borrow_mut(|buffer| match self.read_socket(cx, buffer) {
+            Poll::Pending => Half::Blocked,
+            Poll::Ready(Ok(0) | Err(_)) => {
+                // While the close is still being written its write tells whether anybody is left.
+                if matches!(self.state, State::Shut { .. }) {
+                    self.state = State::Over;
+                }
+                Half::Blocked
+            }
+            Poll::Ready(Ok(read)) => {
+                let (State::Closing { heard, .. } | State::Shut { heard, .. }) = &mut self.state
+                else {
+                    return Half::Blocked;
+                };
+                if !*heard {
+                    let input = buffer.get_mut(..read).unwrap_or_default();
+                    let mut closed = false;
+                    let fed = self.decoder.feed(input, |event| {
+                        closed |= matches!(event, Event::Close(_));
+                        Flow::More
+                    });
+                    *heard = closed || fed.is_err();
+                    if *heard && matches!(self.state, State::Shut { .. }) {
+                        self.socket.shut();
+                    }
+                }
+                Half::More
+            }
+        })
+    }
+
+    /// Does what is due, and says when something is next. `true`: something was done.
+    fn keep_time(&mut self, now: Instant) -> (bool, Option<Instant>) {
+        match self.state {
+            State::Over | State::HungUp => return (false, None),
+            State::Closing { until, .. } | State::Shut { until, .. } => {
+                if now >= until {
+                    self.state = State::Over;
+                    return (true, None);
+                }
+                return (false, Some(until));
+            }
+            State::Open => {}
+        }
+        let stall = self.stalled.map(|since| since + self.options.stall_timeout);
+        let message = self.message_begun.map(|since| since + MESSAGE_TIME);
+        // A client whose reading we stopped cannot show that it lives.
+        let stopped = self.place.as_ref().is_some_and(Place::is_held);
+        let ping = match self.pinged {
+            _ if stopped => None,
+            Some(pinged) => self.options.ping_timeout.map(|timeout| pinged + timeout),
+            None => self.options.ping.map(|ping| self.heard + ping),
+        };
+        let due = |at: Option<Instant>| at.is_some_and(|at| now >= at);
+        if due(stall) {
+            self.close(Some(Close::TOO_SLOW), "too slow", false);
+        } else if due(message) {
+            self.close(Some(Close::POLICY), "message not finished in time", false);
+        } else if due(ping) && self.pinged.is_some() {
+            self.close(Some(Close::POLICY), "no answer to a ping", false);
+        } else if due(ping) {
+            codec::put_ping(&mut self.control);
+            self.pinged = Some(now);
+        } else {
+            return (false, [stall, message, ping].into_iter().flatten().min());
+        }
+        (true, None)
+    }
+}
+
+/// Writes the pieces with one system call.
+fn write_pieces(
+    socket: &Socket,
+    cx: &mut Context<'_>,
+    pieces: &[Piece],
+    scratch: &mut Vec<u8>,
+) -> Poll<io::Result<usize>> {
+    if let [piece] = pieces {
+        return socket.poll_write(cx, &piece.bytes);
+    }
+    let total: usize = pieces.iter().map(|piece| piece.bytes.len()).sum();
+    if total / pieces.len().max(1) < COPY_BELOW {
+        scratch.clear();
+        pieces
+            .iter()
+            .for_each(|piece| scratch.extend_from_slice(&piece.bytes));
+        return socket.poll_write(cx, scratch);
+    }
+    let mut slices = [IoSlice::new(&[]); 64];
+    let mut count = 0;
+    for (slice, piece) in slices.iter_mut().zip(pieces) {
+        *slice = IoSlice::new(&piece.bytes);
+        count += 1;
+    }
+    socket.poll_write_vectored(cx, slices.get(..count).unwrap_or_default())
+}
+
+impl Future for Connection {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        for _ in 0..TURNS {
+            let read = match this.state {
+                State::Open | State::HungUp => this.poll_read(cx),
+                State::Closing { .. } | State::Shut { .. } => this.poll_discard(cx),
+                State::Over => return Poll::Ready(()),
+            };
+            let write = match this.state {
+                State::Over => return Poll::Ready(()),
+                State::HungUp => Half::Blocked,
+                _ => this.poll_write(cx),
+            };
+            if matches!((read, write), (Half::Blocked, Half::Blocked)) {
+                // Nothing more to do before time passes or somebody wakes us.
+                loop {
+                    let (done, next) = this.keep_time(Instant::now());
+                    if done {
+                        break;
+                    }
+                    if matches!(this.state, State::Over) {
+                        return Poll::Ready(());
+                    }
+                    let Some(next) = next else {
+                        return Poll::Pending;
+                    };
+                    if this.timer.is_elapsed() || next < this.timer.deadline() {
+                        this.timer.as_mut().reset(next);
+                    }
+                    if this.timer.as_mut().poll(cx).is_pending() {
+                        return Poll::Pending;
+                    }
+                }
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}

@@ -1,0 +1,124 @@
+//! The raw socket below a connection: TCP or unix, without a buffer of its own.
+
+use std::io::{self, IoSlice};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::task::{Context, Poll, ready};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::sys::socket::{MsgFlags, recv};
+use tokio::io::Interest;
+use tokio::net::{TcpStream, UnixStream};
+
+/// One client's socket.
+#[derive(Debug)]
+pub enum Socket {
+    /// Over TCP.
+    Tcp(TcpStream),
+    /// Over a unix socket.
+    Unix(UnixStream),
+}
+
+macro_rules! either {
+    ($socket:expr, $inner:ident => $call:expr) => {
+        match $socket {
+            Socket::Tcp($inner) => $call,
+            Socket::Unix($inner) => $call,
+        }
+    };
+}
+
+impl Socket {
+    fn fd(&self) -> BorrowedFd<'_> {
+        either!(self, inner => inner.as_fd())
+    }
+
+    /// Reads what is there; `Ok(0)` at the end of the stream.
+    pub(super) fn poll_read(
+        &self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(either!(self, inner => inner.poll_read_ready(cx)))?;
+            match either!(self, inner => inner.try_read(buffer)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => return Poll::Ready(read),
+            }
+        }
+    }
+
+    /// Reads past the runtime's knowledge of readiness, which [`Socket::poll_hang_up`] discards.
+    pub(super) fn read_now(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let fd = self.fd().as_raw_fd();
+        recv(fd, buffer, MsgFlags::MSG_DONTWAIT).map_err(io::Error::from)
+    }
+
+    /// Ready once the client has gone, although what it sent is not read. Bytes that come
+    /// meanwhile wake the task, and stay where they are for [`Socket::read_now`].
+    pub(super) fn poll_hang_up(&self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            // Only an event that comes after this can make the socket ready again.
+            let clear = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+            let _ = either!(self, inner => inner.try_io(Interest::READABLE, clear));
+            if self.has_hung_up() {
+                return Poll::Ready(());
+            }
+            if either!(self, inner => inner.poll_read_ready(cx)).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn has_hung_up(&self) -> bool {
+        // POLLRDHUP is Linux's own; elsewhere a half-close shows when the inbox has room again.
+        #[cfg(target_os = "linux")]
+        let interest = PollFlags::from_bits_retain(libc::POLLRDHUP);
+        #[cfg(not(target_os = "linux"))]
+        let interest = PollFlags::empty();
+        let gone = interest | PollFlags::POLLHUP | PollFlags::POLLERR;
+        let mut fds = [PollFd::new(self.fd(), interest)];
+        match nix::poll::poll(&mut fds, PollTimeout::ZERO) {
+            // `None` stands for a flag that nix has no name for: the one we asked for.
+            Ok(_) => fds[0]
+                .revents()
+                .is_none_or(|events| events.intersects(gone)),
+            Err(_) => false,
+        }
+    }
+
+    /// Writes as much as the socket takes; pending if it takes nothing.
+    pub(super) fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(either!(self, inner => inner.poll_write_ready(cx)))?;
+            match either!(self, inner => inner.try_write(bytes)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => return Poll::Ready(written),
+            }
+        }
+    }
+
+    /// Like [`Socket::poll_write`], from several places.
+    pub(super) fn poll_write_vectored(
+        &self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(either!(self, inner => inner.poll_write_ready(cx)))?;
+            match either!(self, inner => inner.try_write_vectored(slices)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => return Poll::Ready(written),
+            }
+        }
+    }
+
+    /// No more will be written.
+    pub(super) fn shut(&self) {
+        // It may be gone already; then there is nothing to shut.
+        let _ = match self {
+            Socket::Tcp(tcp) => socket2::SockRef::from(tcp).shutdown(Shutdown::Write),
+            Socket::Unix(unix) => socket2::SockRef::from(unix).shutdown(Shutdown::Write),
+        };
+    }
+}

@@ -1,0 +1,27 @@
+//! The contract as tests: given a command line, when people speak, then they hear. One crate, so
+//! that it is linked once; a file per theme. Nothing here knows the server's insides.
+
+// A test that cannot go on says so by panicking, also in the functions around the tests.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod backpressure;
+mod endings;
+mod environment;
+mod framing_json;
+mod framing_packets;
+mod handshake;
+mod history;
+mod lifecycle;
+mod lines;
+mod listeners;
+mod predecessor;
+mod protocol_errors;
+mod refusals;
+mod seeing;
+mod signals;
+mod stage;
+mod static_files;
+mod tcp;
