@@ -554,3 +554,6 @@ fn gap(name: &str, from: Cursor, to: Cursor) -> Bytes {
 fn too_slow() -> Close {
     Close::new(Close::TOO_SLOW, "too slow")
 }
+
+#[cfg(test)]
+mod tests;

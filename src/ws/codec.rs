@@ -437,3 +437,6 @@ pub fn frame_len(bytes: &[u8]) -> Option<usize> {
     };
     header.checked_add(payload)
 }
+
+#[cfg(test)]
+mod tests;
