@@ -19,7 +19,7 @@ use crate::frame::{ClientFraming, JsonFields, ServerFraming, Template};
 use crate::http::{self as door, Door, Listener, OriginRule, Readiness, Side};
 use crate::metrics::Metrics;
 use crate::room::{self, Close, RoomName, Rooms};
-use crate::stop::{self, Asked, Stage};
+use crate::stop::{self, Asked, Signals, Stage};
 use crate::ws::connection;
 
 /// Descriptors that are neither clients' nor rooms'.
@@ -71,6 +71,8 @@ pub async fn run(plan: Plan, prepared: Prepared) -> anyhow::Result<ExitCode> {
         warn!("{warning}");
     }
     let asked = Asked::default();
+    let signals = stop::listen(Signals::new()?, asked.clone());
+    let signals = TaskTracker::new().spawn(signals);
     let tasks = TaskTracker::new();
     let metrics = Metrics::new(config.metrics_rooms)?;
     let starter = starter(&config, &prepared);
@@ -106,8 +108,6 @@ pub async fn run(plan: Plan, prepared: Prepared) -> anyhow::Result<ExitCode> {
             ));
         }
     }
-    let signals = asked.clone();
-    let signals = TaskTracker::new().spawn(async move { stop::listen(signals).await });
     info!(version = env!("CARGO_PKG_VERSION"), "ready");
 
     let story = story(&config, &rooms, &asked, &ready, prepared.warden.as_ref()).await;

@@ -7,7 +7,7 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::info;
@@ -68,12 +68,35 @@ impl Asked {
     }
 }
 
-/// Listens for signals until the end of the server; to be run as a task.
-pub async fn listen(asked: Asked) -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hang_up = signal(SignalKind::hangup())?;
-    let terminal = has_terminal();
+/// The signals that the server listens to.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+    terminal: bool,
+}
+
+impl Signals {
+    /// From now on the signals do not kill the process.
+    pub fn new() -> std::io::Result<Self> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+            terminal: has_terminal(),
+        })
+    }
+}
+
+/// Turns signals into requests until the end of the server; to be run as a task.
+pub async fn listen(signals: Signals, asked: Asked) {
+    let Signals {
+        mut terminate,
+        mut interrupt,
+        mut hang_up,
+        terminal,
+    } = signals;
     let mut last: Option<(i32, Instant)> = None;
     loop {
         let (number, stage) = tokio::select! {

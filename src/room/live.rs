@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use serde::Serialize;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
 use super::close::Close;
 use super::feed::Feed;
@@ -19,6 +19,7 @@ use super::inbox::Inbox;
 use super::name::RoomName;
 use super::options::Options;
 use super::outgoing::Outgoing;
+use super::rooms::RoomEvent;
 use crate::frame::ClientId;
 use crate::metrics::{Metrics, RoomFigures, Unique};
 
@@ -64,6 +65,7 @@ pub struct Room {
     pub(super) hall: Mutex<Hall>,
     pub(super) inbox: Inbox,
     pub(super) metrics: Metrics,
+    events: broadcast::Sender<RoomEvent>,
     /// Whether somebody hears: the supervisor watches it.
     pub(super) occupied: watch::Sender<bool>,
     /// How many places may still say something.
@@ -146,6 +148,7 @@ impl Room {
         options: &Options,
         history: Option<History>,
         metrics: Metrics,
+        events: broadcast::Sender<RoomEvent>,
     ) -> Self {
         let hall = Hall {
             feed: Feed::new(options.backlog, options.slow),
@@ -159,6 +162,7 @@ impl Room {
             hall: Mutex::new(hall),
             inbox: Inbox::new(options.inbox, options.restart),
             metrics,
+            events,
             occupied: watch::Sender::new(false),
             speakers: watch::Sender::new(0),
             orders: watch::Sender::new(Order::Live),
@@ -293,6 +297,7 @@ impl Room {
         }
         if let Some(metadata) = outgoing.metadata.take() {
             *self.metadata.lock() = Some(metadata);
+            self.tell(RoomEvent::Changed(self.name.clone()));
         }
         let mut wake = Vec::new();
         let unknown = self.hall.lock().feed.publish(outgoing, &mut wake);
@@ -354,6 +359,13 @@ impl Room {
             .send_if_modified(|occupied| std::mem::replace(occupied, !empty) == empty);
         drop(hall);
         wake.into_iter().for_each(Waker::wake);
+        self.tell(RoomEvent::Changed(self.name.clone()));
+    }
+
+    /// An event for whoever listens.
+    pub(super) fn tell(&self, event: RoomEvent) {
+        // An error means that nobody listens.
+        let _ = self.events.send(event);
     }
 
     /// Remembers what a new child must be told of a client.

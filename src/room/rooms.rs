@@ -128,7 +128,7 @@ pub(super) struct Registry {
     pub(super) options: Arc<Options>,
     pub(super) starter: Starter,
     pub(super) metrics: Metrics,
-    pub(super) events: broadcast::Sender<RoomEvent>,
+    events: broadcast::Sender<RoomEvent>,
     pub(super) oneshot: watch::Sender<Option<Exit>>,
     pub(super) tasks: TaskTracker,
     encoder: Arc<Encoder>,
@@ -351,7 +351,7 @@ impl Registry {
                     Some(_) => RoomEvent::Changed(name.clone()),
                     None => RoomEvent::Started(name.clone()),
                 };
-                self.tell(event);
+                room.tell(event);
                 let messages = (
                     self.options.join_message.as_ref(),
                     self.options.leave_message.as_ref(),
@@ -389,13 +389,8 @@ impl Registry {
             &self.options,
             history,
             self.metrics.clone(),
+            self.events.clone(),
         )))
-    }
-
-    /// An event for whoever listens.
-    pub(super) fn tell(&self, event: RoomEvent) {
-        // An error means that nobody listens.
-        let _ = self.events.send(event);
     }
 
     /// A room is gone: its name is free again.
@@ -425,7 +420,7 @@ impl Registry {
         }
         self.live.lock().remove(&room.name);
         room.gone.send_replace(true);
-        self.tell(RoomEvent::Ended(
+        room.tell(RoomEvent::Ended(
             room.name.clone(),
             close.reason.to_string(),
         ));

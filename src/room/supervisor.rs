@@ -3,6 +3,7 @@
 //! It starts the child and its pumps, watches for what ends a room, walks the stop ladder (inbox
 //! and EOF, the signal, KILL) and frees the name. It never touches data, and nothing outlives it.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -30,15 +31,15 @@ const CRASHES: (usize, Duration) = (5, Duration::from_secs(60));
 #[derive(Debug)]
 struct End {
     close: Close,
-    label: &'static str,
+    label: Cow<'static, str>,
     exit: Option<Exit>,
 }
 
 impl End {
-    fn new(close: Close, label: &'static str) -> Self {
+    fn new(close: Close, label: impl Into<Cow<'static, str>>) -> Self {
         End {
             close,
-            label,
+            label: label.into(),
             exit: None,
         }
     }
@@ -49,14 +50,14 @@ impl End {
     }
 
     fn exited(exit: Exit) -> Self {
-        let (code, label) = match exit {
-            Exit::Code(0) | Exit::Closed => (Close::OK, "exited"),
-            Exit::Code(_) => (Close::ERROR, "failed"),
-            Exit::Signal(_) => (Close::ERROR, "signalled"),
+        let code = match exit {
+            Exit::Code(0) | Exit::Closed => Close::OK,
+            Exit::Code(_) | Exit::Signal(_) => Close::ERROR,
         };
+        let reason = exit.to_string();
         End {
-            close: Close::new(code, exit.to_string()),
-            label,
+            close: Close::new(code, reason.clone()),
+            label: reason.into(),
             exit: Some(exit),
         }
     }
@@ -64,7 +65,7 @@ impl End {
     fn cannot_start(error: &StartError) -> Self {
         End {
             close: Close::new(Close::ERROR, format!("cannot start: {error}")),
-            label: "cannot_start",
+            label: "cannot_start".into(),
             exit: Some(Exit::Code(error.shell_status().into())),
         }
     }
@@ -90,17 +91,17 @@ pub(super) async fn run(room: Arc<Room>, registry: Arc<Registry>, env: Vec<(OsSt
     room.inbox.close();
     room.close_clients(end.close.clone());
     drop(series);
-    registry.metrics.room_ended(end.label);
+    registry.metrics.room_ended(&end.label);
     let age = room.opened.elapsed();
+    registry.remove(&room, &end.close, end.exit);
     info!(
         room = %room.name,
         code = end.close.code,
         reason = %end.close.reason,
-        cause = end.label,
+        cause = %end.label,
         seconds = age.as_secs_f64(),
         "room ended"
     );
-    registry.remove(&room, &end.close, end.exit);
 }
 
 struct Supervisor<'a> {
@@ -298,7 +299,7 @@ impl Supervisor<'_> {
             let close = Close::new(Close::ERROR, "restart limit");
             return Some(End {
                 close,
-                label: "restart_limit",
+                label: "restart_limit".into(),
                 exit: Some(exit),
             });
         }
@@ -314,7 +315,7 @@ impl Supervisor<'_> {
         {
             return Some(End {
                 close,
-                label,
+                label: label.into(),
                 exit: Some(exit),
             });
         }

@@ -28,11 +28,15 @@ async fn when_the_last_one_leaves_the_child_gets_eof_and_time_to_save() {
 async fn what_was_said_last_reaches_the_child_before_eof() {
     let directory = temporary();
     let file = directory.path().join("saved");
-    let server = serve(format!("puppet wait 1000 then save {}", file.display())).await;
+    let server = serve(format!(
+        "--stats puppet wait 1000 then save {}",
+        file.display()
+    ))
+    .await;
     let mut ann = server.join("/x").await;
     ann.says_all_of((0..1000).map(|n| n.to_string())).await;
     ann.leaves().await;
-    server.has_programs(0).await;
+    server.has_no_rooms().await;
     assert!(file.exists());
 }
 
@@ -111,9 +115,9 @@ async fn a_grandchild_that_holds_the_pipe_does_not_hold_the_room() {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn rooms_opened_and_closed_leave_nothing_behind() {
-    let server = serve("cat").await;
+    let server = serve("--stats cat").await;
     server.join("/warm").await.leaves().await;
-    server.has_programs(0).await;
+    server.has_no_rooms().await;
     let before = server.descriptors();
     for round in 0..5 {
         let people = join_all((0..20).map(|n| {
@@ -123,6 +127,7 @@ async fn rooms_opened_and_closed_leave_nothing_behind() {
         .await;
         join_all(people.into_iter().map(|person| person.leaves())).await;
     }
+    server.has_no_rooms().await;
     server.has_programs(0).await;
     server.has_descriptors(before).await;
 }
@@ -188,13 +193,17 @@ async fn as_the_first_process_of_a_namespace_it_reaps_what_daemons_leave() {
 async fn a_room_has_at_most_one_live_child_however_people_come_and_go() {
     let directory = temporary();
     let file = directory.path().join("alone").display().to_string();
-    let server = serve(format!("puppet alone {file} then mute then remove {file}")).await;
+    let server = serve(format!(
+        "--stats puppet alone {file} then mute then remove {file}"
+    ))
+    .await;
     join_all((0..20).map(|_| async {
         for _ in 0..5 {
             server.join("/x").await.leaves().await;
         }
     }))
     .await;
+    server.has_no_rooms().await;
     server.has_programs(0).await;
     assert_eq!(server.complaints(), Vec::<String>::new());
     assert!(

@@ -124,7 +124,7 @@ async fn a_full_server_is_503_with_a_time_to_come_back() {
         ("--maxrooms 1", "/y"),
         ("--maxforks 1", "/y"),
     ] {
-        let server = serve(format!("{flag} cat")).await;
+        let server = serve(format!("--stats {flag} cat")).await;
         let ann = server.join("/x").await;
         let answer = server.door(second).refused(503).await;
         has_a_reason(&answer);
@@ -134,7 +134,7 @@ async fn a_full_server_is_503_with_a_time_to_come_back() {
         assert!(seconds.is_some(), "{flag}: {answer:?}");
         assert_eq!(server.get("/ready").await.status, 200, "full is ready");
         ann.leaves().await;
-        server.has_programs(0).await;
+        server.has_no_rooms().await;
         let mut bob = server.join(second).await;
         bob.says("now").await;
         bob.hears("now").await;

@@ -82,6 +82,13 @@ impl Server {
         }
     }
 
+    /// Waits until no room lives; needs `--stats`. Whoever was let in is in a room that this sees,
+    /// although its program may not have started yet.
+    pub async fn has_no_rooms(&self) {
+        self.waits_for_json("/stats", |stats| stats["rooms_live"] == 0)
+            .await;
+    }
+
     /// The log up to now, line by line.
     pub fn log(&self) -> Vec<String> {
         self.diary.log()
