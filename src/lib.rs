@@ -15,6 +15,11 @@
 //! - [`metrics`]: every metric once; a leaf
 //! - [`install`] and [`probe`]: helpers for images without a shell
 
+#[cfg(windows)]
+compile_error!(
+    "scalesocket runs on Linux (and macOS for development): it needs unix processes and signals"
+);
+
 pub mod app;
 pub mod child;
 pub mod cli;

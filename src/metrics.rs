@@ -81,6 +81,7 @@ struct State {
     dropped: Tally,
     refused: Tally,
     closed: Closes,
+    child_exits: Tally,
     child_restarts: AtomicU64,
     draining: AtomicBool,
     /// Seconds since the epoch at which the server started.
@@ -122,6 +123,7 @@ impl Metrics {
             dropped: Tally::default(),
             refused: Tally::default(),
             closed: Closes::default(),
+            child_exits: Tally::default(),
             child_restarts: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             started_at: now.as_secs_f64(),
@@ -195,6 +197,11 @@ impl Metrics {
     /// RFC 6455's nor ours are a child's choice and counted as `other`.
     pub fn closed(&self, code: u16) {
         self.0.state.closed.add(code);
+    }
+
+    /// A child ended so: `exit 0`, `signal SEGV`.
+    pub fn child_exited(&self, status: &str) {
+        self.0.state.child_exits.add(status, 1);
     }
 
     /// A child that failed is started again.

@@ -51,6 +51,11 @@ impl Ports {
         self.0.range.len() - self.0.leases.lock().out.len()
     }
 
+    /// How many ports there are, leased or not.
+    pub(super) fn len(&self) -> usize {
+        self.0.range.len()
+    }
+
     /// Leases the next port that is free.
     pub fn lease(&self) -> Result<PortLease, NoPort> {
         let (first, last) = (*self.0.range.start(), *self.0.range.end());

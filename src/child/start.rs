@@ -97,10 +97,10 @@ impl Starter {
         &self.spec
     }
 
-    /// Whether there is a port for another child; always, where none is needed.
-    pub fn has_port(&self) -> bool {
+    /// Whether there is a port for one more child beside `children`; always, where none is needed.
+    pub fn has_port(&self, children: usize) -> bool {
         match &self.spec.transport {
-            Transport::Tcp(ports) => ports.available() > 0,
+            Transport::Tcp(ports) => ports.len() > children && ports.available() > 0,
             Transport::Stdio | Transport::Connect(_) => true,
         }
     }

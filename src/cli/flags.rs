@@ -85,7 +85,7 @@ pub(super) struct Cli {
     #[arg(long, value_name = "OCTAL", value_parser = values::mode, help_heading = "Listening")]
     pub unix_mode: Option<u32>,
 
-    /// Metrics, stats, api, console and drain here only
+    /// Metrics, stats, api and drain here only
     ///
     /// A second listener that takes these endpoints off the public one. Implies --metrics and
     /// --stats.

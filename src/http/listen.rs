@@ -108,11 +108,14 @@ pub fn bind_unix(path: &Path, mode: u32) -> anyhow::Result<Listener> {
                 path.display()
             );
         }
-        if std::os::unix::net::UnixStream::connect(path).is_ok() {
-            bail!(
+        // Only a refusal says that nobody listens: who may not connect, or finds the queue full,
+        // must not take the place of a living program.
+        match std::os::unix::net::UnixStream::connect(path) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+            _ => bail!(
                 "cannot listen on unix:{}: another program listens on it",
                 path.display()
-            );
+            ),
         }
         std::fs::remove_file(path)
             .with_context(|| format!("cannot replace the stale socket {}", path.display()))?;

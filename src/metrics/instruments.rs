@@ -114,6 +114,16 @@ pub(super) fn declare(
         },
     );
     table.counter(
+        "scalesocket_child_exits_total",
+        "",
+        "Children that ended, by status.",
+        |state, show| {
+            state
+                .child_exits
+                .each(|status, n| show(&[label("status", status)], n))
+        },
+    );
+    table.counter(
         "scalesocket_child_restarts_total",
         "",
         "Children that failed and were started again.",
@@ -236,7 +246,7 @@ pub(super) fn declare(
     );
     let first_message = table.histogram(
         "scalesocket_first_message_seconds",
-        "Time from a child's start to its first message.",
+        "Time from a room's opening to its child's first message.",
         &FIRST_MESSAGE_BUCKETS,
     );
     (spawn, first_message)

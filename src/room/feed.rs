@@ -23,6 +23,8 @@ const PIECES_MAX: usize = 64;
 const WRITE_MAX: usize = 256 << 10;
 /// What an entry of a side queue costs beside its bytes.
 const SIDE_COST: usize = 64;
+/// The rest of a frame that is copied, when all behind it is forgotten.
+const CUT_COPY_MAX: usize = 64 << 10;
 /// Bytes held since the last look at all cursors that make another look worthwhile.
 const SCAN_EVERY: usize = 256 << 10;
 
@@ -122,7 +124,7 @@ pub(crate) struct Feed {
 }
 
 impl Feed {
-    /// A feed of at most `limit` bytes, side queues included.
+    /// A feed of at most `limit` bytes, and as many in side queues.
     pub(crate) fn new(limit: usize, slow: Slow) -> Self {
         Feed {
             backlog: Backlog::new(limit),
@@ -139,7 +141,8 @@ impl Feed {
         }
     }
 
-    /// A client comes in: it hears `history`, then everything from now on.
+    /// A client comes in: it hears `history`, then everything from now on. With nothing unsent it
+    /// may be whom the pumps wait for: they are to be woken.
     pub(crate) fn enter(&mut self, id: ClientId, history: Option<&History>) -> usize {
         let cursor = self.backlog.end();
         let mut side = VecDeque::new();
@@ -151,9 +154,9 @@ impl Feed {
                 whisper: Whisper::Frame(frame.clone()),
             });
         }
-        if self.members.is_empty() {
-            self.fastest = cursor.at;
-        }
+        // Nobody is faster than one who has nothing to hear yet: were the pace still that of who
+        // came before, one of those who reads nothing would keep the newcomer from hearing.
+        self.fastest = cursor.at;
         let member = Member {
             id,
             cursor,
@@ -210,6 +213,7 @@ impl Feed {
     /// Publishes what one read of the child became. Returns how many ids were unknown.
     pub(crate) fn publish(&mut self, outgoing: &mut Outgoing, wake: &mut Vec<Waker>) -> u64 {
         let start = self.backlog.end();
+        let queued = self.side_cost;
         let mut unknown = 0;
         // The side queues first: once the batch can be read, what belongs inside it is there.
         for mark in outgoing.marks.drain(..) {
@@ -222,7 +226,7 @@ impl Feed {
         let frames = outgoing.take_frames();
         if frames.is_empty() || self.members.is_empty() || self.ended.is_some() {
             // Nobody to hear it. The position stays: cursors count what could be heard.
-            self.hold_side_bound(wake);
+            self.hold_side_bound(queued, wake);
             return unknown;
         }
         self.backlog.append(frames, outgoing.broadcast);
@@ -233,15 +237,15 @@ impl Feed {
         let before = self.backlog.start();
         if self.backlog.held() >= self.scan_at {
             let slowest = self.slowest();
-            self.backlog.trim(self.fastest, slowest);
+            self.backlog.trim(self.ahead(slowest), slowest);
             self.scan_at = self.next_scan();
-        } else {
+        } else if self.slow != Slow::Block {
             self.backlog.trim(self.fastest, 0);
         }
         if self.backlog.start() != before {
             self.note_fallen(wake);
         }
-        self.hold_side_bound(wake);
+        self.hold_side_bound(queued, wake);
         unknown
     }
 
@@ -255,6 +259,15 @@ impl Feed {
             if member.cursor.at < start && member.expelled.is_none() {
                 member.expel(wake);
             }
+        }
+    }
+
+    /// Whom nobody may be too far behind: with `Block` nobody ever is.
+    fn ahead(&self, slowest: u64) -> u64 {
+        if self.slow == Slow::Block {
+            slowest
+        } else {
+            self.fastest
         }
     }
 
@@ -316,10 +329,15 @@ impl Feed {
         member.tell(wake);
     }
 
-    /// Backlog and side queues stay within the limit together: the largest queue goes. One
-    /// message alone, however big, is never too much.
-    fn hold_side_bound(&mut self, wake: &mut Vec<Waker>) {
-        while self.side_cost > 0 && self.held() > self.limit {
+    /// All side queues stay within the limit together: the largest goes. What others have not
+    /// read of the backlog does not count: it has a bound of its own, and is not the fault of who
+    /// is spoken to. One message alone, however big, is never too much, nor is what a single read
+    /// added to the `queued` bytes that let the pump read.
+    fn hold_side_bound(&mut self, queued: usize, wake: &mut Vec<Waker>) {
+        if queued <= self.limit / 2 {
+            return;
+        }
+        while self.side_cost > self.limit {
             let largest = self
                 .members
                 .iter()
@@ -478,9 +496,12 @@ impl Feed {
 
     /// The pump waits while the fastest client has more than half the limit unsent; and, so that
     /// no more than the limit is held, while it has anything unsent and the limit is reached.
-    /// No other client's slowness counts, but with `Block`, where all do.
+    /// No other client's slowness counts, but with `Block`, where all do. Once the side queues
+    /// hold half the limit, it waits until somebody has nothing at all unsent: or a single client
+    /// that is told more than its connection takes at once would be closed for keeping up.
     fn has_room(&self) -> bool {
-        if self.members.is_empty() {
+        // What comes after the end is heard by nobody: the pumps are to see their own.
+        if self.members.is_empty() || self.ended.is_some() {
             return true;
         }
         let pace = if self.slow == Slow::Block {
@@ -488,11 +509,18 @@ impl Feed {
         } else {
             self.fastest
         };
+        if self.side_cost > self.limit / 2 {
+            let end = self.backlog.end().at;
+            let heard_all = |member: &Member| member.side.is_empty() && member.cursor.at >= end;
+            let mut members = self.members.iter();
+            return self.slow != Slow::Block && members.any(|(_, member)| heard_all(member));
+        }
         let unsent = (self.backlog.end().at - pace) as usize;
         unsent <= self.limit / 2 && (unsent == 0 || self.backlog.held() < self.limit)
     }
 
-    fn wake_pumps(&mut self, wake: &mut Vec<Waker>) {
+    /// The pumps that wait, if they may read now, land in `wake`.
+    pub(crate) fn wake_pumps(&mut self, wake: &mut Vec<Waker>) {
         if !self.pumps.is_empty() && self.has_room() {
             wake.append(&mut self.pumps);
         }
@@ -504,7 +532,7 @@ impl Feed {
         for (_, member) in &mut self.members {
             member.tell(wake);
         }
-        wake.append(&mut self.pumps);
+        self.wake_pumps(wake);
     }
 }
 
@@ -527,7 +555,8 @@ impl Begun {
         self.written >= self.piece.len()
     }
 
-    /// Forgets all behind the frame that was begun; a copy, so that no batch stays for it.
+    /// Forgets all behind the frame that was begun. A copy, so that no batch stays for it; but of
+    /// a long frame a share, as others may be in the midst of the same.
     pub(crate) fn cut_to_frame(&mut self) {
         let mut boundary = 0;
         while boundary < self.written {
@@ -536,8 +565,13 @@ impl Begun {
                 None => break,
             }
         }
-        let rest = self.piece.get(self.written..boundary).unwrap_or_default();
-        self.piece = Bytes::copy_from_slice(rest);
+        let end = boundary.clamp(self.written, self.piece.len());
+        let rest = self.piece.slice(self.written..end);
+        self.piece = if rest.len() > CUT_COPY_MAX {
+            rest
+        } else {
+            Bytes::copy_from_slice(&rest)
+        };
         self.written = 0;
     }
 }
@@ -555,5 +589,7 @@ fn too_slow() -> Close {
     Close::new(Close::TOO_SLOW, "too slow")
 }
 
+#[cfg(test)]
+mod fairness;
 #[cfg(test)]
 mod tests;

@@ -14,10 +14,16 @@ pub enum Keep {
 }
 
 impl Keep {
-    fn count(self) -> usize {
+    /// How many are kept.
+    pub(crate) fn count(self) -> usize {
         match self {
             Keep::All(count) | Keep::Tagged(count) => count,
         }
+    }
+
+    /// Whether a message is one of those that are kept.
+    pub(crate) fn wants(self, tagged: bool) -> bool {
+        self.count() > 0 && (tagged || matches!(self, Keep::All(_)))
     }
 }
 
@@ -41,15 +47,13 @@ impl History {
         }
     }
 
-    /// Keeps a copy of one encoded broadcast message, if it is one of those to be kept.
-    pub(crate) fn push(&mut self, frame: &[u8], tagged: bool) {
-        let wanted = matches!(self.keep, Keep::All(_)) || tagged;
-        if !wanted || self.keep.count() == 0 || frame.len() > self.limit {
+    /// Keeps one encoded broadcast message; one above the limit is not kept.
+    pub(crate) fn push(&mut self, frame: Bytes) {
+        if frame.len() > self.limit {
             return;
         }
-        // A copy: a slice would pin the whole batch that it was printed in.
-        self.frames.push_back(Bytes::copy_from_slice(frame));
         self.bytes += frame.len();
+        self.frames.push_back(frame);
         while self.frames.len() > self.keep.count() || self.bytes > self.limit {
             let Some(oldest) = self.frames.pop_front() else {
                 break;
@@ -75,26 +79,25 @@ mod tests {
     #[test]
     fn the_newest_stay_in_order() {
         let mut history = History::new(Keep::All(2), 100);
-        for frame in [b"one", b"two", b"six"] {
-            history.push(frame, false);
+        for frame in ["one", "two", "six"] {
+            history.push(frame.into());
         }
         assert_eq!(kept(&history), [b"two", b"six"]);
     }
 
     #[test]
-    fn only_tagged_ones_are_kept_when_asked_so() {
-        let mut history = History::new(Keep::Tagged(2), 100);
-        history.push(b"plain", false);
-        history.push(b"tagged", true);
-        assert_eq!(kept(&history), [b"tagged"]);
+    fn tagged_ones_are_told_from_others() {
+        assert!(Keep::All(1).wants(false) && Keep::All(1).wants(true));
+        assert!(!Keep::Tagged(1).wants(false) && Keep::Tagged(1).wants(true));
+        assert!(!Keep::All(0).wants(true));
     }
 
     #[test]
     fn bytes_are_bounded() {
         let mut history = History::new(Keep::All(100), 10);
-        history.push(&[1; 6], false);
-        history.push(&[2; 6], false);
-        history.push(&[3; 11], false);
+        for (byte, length) in [(1, 6), (2, 6), (3, 11)] {
+            history.push(vec![byte; length].into());
+        }
         assert_eq!(kept(&history), [[2; 6]]);
     }
 }

@@ -29,8 +29,12 @@ pub(crate) struct Inbox {
 #[derive(Debug, Default)]
 struct State {
     queued: Vec<u8>,
-    /// Lengths of the queued messages, only when `whole`.
+    /// How many messages that is.
+    messages: u64,
+    /// Their lengths, only when `whole`.
     lengths: VecDeque<usize>,
+    /// Bytes at the front that were put there for a new child; see [`Inbox::put_first`].
+    first: usize,
     /// Queued, or taken by the pump and not yet written.
     used: usize,
     /// All bytes ever accepted.
@@ -43,6 +47,7 @@ struct State {
 impl State {
     fn append(&mut self, message: &[u8], whole: bool) {
         self.queued.extend_from_slice(message);
+        self.messages += u64::from(!message.is_empty());
         if whole {
             self.lengths.push_back(message.len());
         }
@@ -55,7 +60,10 @@ impl State {
 #[derive(Debug, Default)]
 pub(crate) struct Taken {
     pub(crate) bytes: Vec<u8>,
+    /// How many messages that is, join and leave messages included.
+    pub(crate) messages: u64,
     lengths: VecDeque<usize>,
+    first: usize,
 }
 
 impl Inbox {
@@ -147,7 +155,9 @@ impl Inbox {
             let bytes = std::mem::replace(&mut state.queued, empty);
             Poll::Ready(Some(Taken {
                 bytes,
+                messages: std::mem::take(&mut state.messages),
                 lengths: std::mem::take(&mut state.lengths),
+                first: std::mem::take(&mut state.first),
             }))
         })
         .await
@@ -164,6 +174,7 @@ impl Inbox {
 
     /// Puts back what a dead child has not taken: the message it was in the middle of comes
     /// again from its start. `written` of the taken bytes were written, and told with `wrote`.
+    /// What was put first for the dead child is not for the next, which gets its own.
     pub(crate) fn put_back(&self, mut taken: Taken, written: usize) {
         let mut boundary = 0;
         while let Some(length) = taken.lengths.front().copied() {
@@ -173,17 +184,30 @@ impl Inbox {
             boundary += length;
             taken.lengths.pop_front();
         }
-        let rest = taken.bytes.get(boundary..).unwrap_or_default();
         let mut state = self.state.lock();
         state.used += written - boundary;
+        if boundary < taken.first {
+            boundary = taken.first;
+            taken.lengths.pop_front();
+            state.used = state.used.saturating_sub(taken.first);
+        }
+        let rest = taken.bytes.get(boundary..).unwrap_or_default();
         state.queued.splice(0..0, rest.iter().copied());
+        state.messages += taken.lengths.len() as u64;
         taken.lengths.append(&mut state.lengths);
         state.lengths = taken.lengths;
     }
 
-    /// Puts `messages` before all that is queued.
+    /// Puts `messages` before all that is queued, in the place of what was put there before and
+    /// not taken.
     pub(crate) fn put_first(&self, messages: &[u8]) {
         let mut state = self.state.lock();
+        let before = std::mem::replace(&mut state.first, messages.len());
+        if before > 0 {
+            state.queued.drain(..before);
+            state.lengths.pop_front();
+            state.used = state.used.saturating_sub(before);
+        }
         state.used += messages.len();
         state.queued.splice(0..0, messages.iter().copied());
         if self.whole && !messages.is_empty() {
@@ -211,7 +235,8 @@ impl Inbox {
     /// The position up to which a child was given everything.
     pub(crate) fn delivered(&self) -> u64 {
         let state = self.state.lock();
-        state.accepted.saturating_sub(state.used as u64)
+        let waiting = state.used.saturating_sub(state.first);
+        state.accepted.saturating_sub(waiting as u64)
     }
 }
 
@@ -294,6 +319,27 @@ mod tests {
             take(&inbox).as_deref(),
             Some(&b"joined\ntwo\nsix\nten\n"[..])
         );
+    }
+
+    #[test]
+    fn what_was_put_first_for_a_child_that_died_is_not_said_twice() {
+        let inbox = Inbox::new(100, true);
+        assert!(push(&inbox, 1, b"heard\n").is_ready());
+        take(&inbox);
+        inbox.wrote(6);
+        for written in [None, Some(0), Some(3), None, None] {
+            assert_eq!(inbox.delivered(), 6);
+            inbox.put_first(b"joined\n");
+            if let Some(written) = written {
+                let taken = inbox.take(Vec::new()).now_or_never().flatten();
+                inbox.wrote(written);
+                inbox.put_back(taken.expect("queued"), written);
+            }
+            assert!(inbox.used() <= 7);
+        }
+        inbox.put_first(b"joined\n");
+        assert!(push(&inbox, 1, b"new\n").is_ready());
+        assert_eq!(take(&inbox).as_deref(), Some(&b"joined\nnew\n"[..]));
     }
 
     #[test]

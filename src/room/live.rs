@@ -300,7 +300,16 @@ impl Room {
             self.tell(RoomEvent::Changed(self.name.clone()));
         }
         let mut wake = Vec::new();
-        let unknown = self.hall.lock().feed.publish(outgoing, &mut wake);
+        let mut hall = self.hall.lock();
+        let unknown = hall.feed.publish(outgoing, &mut wake);
+        if let Some(history) = &mut hall.history {
+            // Under the same lock: who comes in hears a message as history or live, never both.
+            outgoing
+                .kept
+                .drain(..)
+                .for_each(|frame| history.push(frame));
+        }
+        drop(hall);
         self.count_dropped("unknown_client", unknown);
         outgoing.reset();
         wake.into_iter().for_each(Waker::wake);
@@ -335,13 +344,17 @@ impl Room {
             unique,
             ..
         } = &mut *hall;
+        let mut wake = Vec::new();
         let key = feed.enter(id, history.as_ref());
+        feed.wake_pumps(&mut wake);
         address
             .into_iter()
             .for_each(|address| unique.insert(address));
         self.speakers.send_modify(|speakers| *speakers += 1);
         self.occupied
             .send_if_modified(|occupied| !std::mem::replace(occupied, true));
+        drop(hall);
+        wake.into_iter().for_each(Waker::wake);
         Ok(key)
     }
 

@@ -22,7 +22,7 @@ pub enum Stderr {
 /// See the module's documentation. Sizes are bytes.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// What a room remembers for clients that are behind, side queues included.
+    /// What a room remembers for clients that are behind; side queues may hold as much again.
     pub backlog: usize,
     /// What waits for the child's stdin.
     pub inbox: usize,

@@ -1,10 +1,14 @@
 //! What one read of a child's output becomes: frames for everybody in one piece, and marks for
 //! what single clients hear, each at its place between them.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 
+use tracing::trace;
+
 use super::close::Close;
-use super::history::History;
+use super::history::Keep;
 use crate::frame::{Audience, Drop, Event, Kind};
 use crate::ws::codec;
 
@@ -43,6 +47,10 @@ pub(crate) struct Mark {
 /// See the module's documentation. Kept by the pump and reused for every read.
 #[derive(Debug, Default)]
 pub(crate) struct Outgoing {
+    /// Which broadcast messages are copied for the room's history.
+    keep: Option<Keep>,
+    /// The copies, oldest first, as many as are kept at the most.
+    pub(crate) kept: VecDeque<Bytes>,
     frames: Vec<u8>,
     /// Messages for everybody among the frames.
     pub(crate) broadcast: u64,
@@ -56,8 +64,16 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
-    /// Takes in one event of the child's framing; broadcast messages go into `history` too.
-    pub(crate) fn add(&mut self, event: Event<'_>, history: Option<&mut History>) {
+    /// For a room that keeps such a history, or none.
+    pub(crate) fn new(keep: Option<Keep>) -> Self {
+        Outgoing {
+            keep,
+            ..Outgoing::default()
+        }
+    }
+
+    /// Takes in one event of the child's framing.
+    pub(crate) fn add(&mut self, event: Event<'_>) {
         match event {
             Event::Message {
                 to,
@@ -67,8 +83,9 @@ impl Outgoing {
             } => {
                 self.messages += 1;
                 self.payload += payload.len() as u64;
+                trace!(?to, ?kind, bytes = payload.len(), "message from a child");
                 match to {
-                    Audience::Everyone => self.everyone(kind, payload, tagged, history),
+                    Audience::Everyone => self.everyone(kind, payload, tagged),
                     Audience::Only(ids) => self.some(Who::Only(ids.into()), kind, payload),
                     Audience::Except(ids) => self.some(Who::Except(ids.into()), kind, payload),
                 }
@@ -91,19 +108,19 @@ impl Outgoing {
     }
 
     /// Takes in one message for everybody that did not come through the framing.
-    pub(crate) fn everyone(
-        &mut self,
-        kind: Kind,
-        payload: &[u8],
-        tagged: bool,
-        history: Option<&mut History>,
-    ) {
+    pub(crate) fn everyone(&mut self, kind: Kind, payload: &[u8], tagged: bool) {
         let begin = self.frames.len();
         codec::put_message(&mut self.frames, kind, payload);
         self.broadcast += 1;
-        if let (Some(history), Some(frame)) = (history, self.frames.get(begin..)) {
-            history.push(frame, tagged);
+        let Some(keep) = self.keep.filter(|keep| keep.wants(tagged)) else {
+            return;
+        };
+        if self.kept.len() >= keep.count() {
+            self.kept.pop_front();
         }
+        // A copy: a slice would pin the whole batch that it was printed in.
+        let frame = self.frames.get(begin..).unwrap_or_default();
+        self.kept.push_back(Bytes::copy_from_slice(frame));
     }
 
     fn some(&mut self, who: Who, kind: Kind, payload: &[u8]) {
@@ -139,6 +156,7 @@ impl Outgoing {
         self.messages = 0;
         self.payload = 0;
         self.marks.clear();
+        self.kept.clear();
         self.counted.clear();
         self.metadata = None;
     }

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll, Waker};
 
+use tracing::trace;
+
 use super::feed::{Begun, Next, Piece};
 use super::live::Room;
 use super::name::RoomName;
@@ -132,6 +134,7 @@ impl Place {
 
     /// Says one message to the child. Nothing may be held.
     pub fn say(&mut self, kind: Kind, payload: &[u8], cx: &mut Context<'_>) -> Said {
+        trace!(room = %self.room.name, client = %self.id, ?kind, bytes = payload.len(), "message from a client");
         ENCODED.with_borrow_mut(|bytes| {
             bytes.clear();
             bytes.shrink_to(ENCODED_KEPT);

@@ -22,7 +22,7 @@ use crate::frame::{Broken, Decoder, Kind};
 /// As much as a pipe holds by default.
 const READ: usize = 64 << 10;
 /// How long a child's output is read after its end, while others hold the pipe.
-const AFTER_EXIT: Duration = Duration::from_millis(500);
+pub(super) const AFTER_EXIT: Duration = Duration::from_millis(500);
 /// What a pipe may hold at most (`pipe-max-size` of Linux, proc_sys_fs(5)): what was in it when
 /// the child ended is read whatever the clock says.
 const PIPE_MAX: usize = 1 << 20;
@@ -42,7 +42,7 @@ pub(super) async fn output(
     exited: CancellationToken,
 ) -> Result<(), Broken> {
     let mut decoder = Decoder::new(&options.server_framing, options.max_child_message);
-    let mut outgoing = Outgoing::default();
+    let mut outgoing = Outgoing::new(options.history);
     let mut ending: Option<Instant> = None;
     let mut left_after = PIPE_MAX;
     let result = loop {
@@ -55,7 +55,8 @@ pub(super) async fn output(
         let read = SCRATCH.with_borrow_mut(|scratch| {
             let read = output.try_read(scratch)?;
             let bytes = scratch.get(..read).unwrap_or_default();
-            let fed = feed(&room, &options, &mut decoder, &mut outgoing, bytes);
+            let fed = decoder.feed(bytes, &mut |event| outgoing.add(event));
+            room.publish(&mut outgoing);
             Ok::<_, io::Error>((read, fed))
         });
         match read {
@@ -86,31 +87,9 @@ pub(super) async fn output(
             }
         }
     };
-    let mut hall = room.hall.lock();
-    decoder.finish(&mut |event| outgoing.add(event, hall.history.as_mut()));
-    drop(hall);
+    decoder.finish(&mut |event| outgoing.add(event));
     room.publish(&mut outgoing);
     result
-}
-
-fn feed(
-    room: &Room,
-    options: &Options,
-    decoder: &mut Decoder,
-    outgoing: &mut Outgoing,
-    bytes: &[u8],
-) -> Result<(), Broken> {
-    // The history shares the hall's lock; it is taken only when there is one to be kept.
-    let fed = if options.history.is_some() {
-        let mut hall = room.hall.lock();
-        decoder.feed(bytes, &mut |event| {
-            outgoing.add(event, hall.history.as_mut())
-        })
-    } else {
-        decoder.feed(bytes, &mut |event| outgoing.add(event, None))
-    };
-    room.publish(outgoing);
-    fed
 }
 
 /// Clients to child. Ends with EOF to the child once the inbox is closed and empty. A child that
@@ -139,7 +118,7 @@ pub(super) async fn input(
             Some(Ok(())) => spare = taken.bytes,
             Some(Err(error)) if !options.restart => {
                 debug!(room = %room.name, %error, "the child takes no input");
-                room.count_dropped("input_closed", 1);
+                room.count_dropped("input_closed", taken.messages);
                 room.inbox.wrote(taken.bytes.len() - written);
                 return discard(&room, stop).await;
             }
@@ -182,7 +161,7 @@ async fn discard(room: &Room, stop: CancellationToken) {
             () = stop.cancelled() => None,
         };
         let Some(taken) = taken else { return };
-        room.count_dropped("input_closed", 1);
+        room.count_dropped("input_closed", taken.messages);
         room.inbox.wrote(taken.bytes.len());
     }
 }
@@ -197,7 +176,7 @@ pub(super) async fn stderr(room: Arc<Room>, options: Arc<Options>, stderr: pipe:
         let text = String::from_utf8_lossy(text.strip_suffix(b"\r").unwrap_or(text));
         if to_clients {
             let message = serde_json::json!({"stream": "stderr", "data": text}).to_string();
-            outgoing.everyone(Kind::Text, message.as_bytes(), false, None);
+            outgoing.everyone(Kind::Text, message.as_bytes(), false);
         } else {
             info!(room = %room.name, pid, line = %text, "stderr of the child");
         }

@@ -118,6 +118,8 @@ pub struct LastEnd {
     pub code: u16,
     /// How long it lived.
     pub age_seconds: f64,
+    /// How its child ended; null if none was started.
+    pub exit: Option<String>,
 }
 
 /// What is kept of ended rooms for `/stats`.
@@ -377,7 +379,7 @@ impl Registry {
         if live.len() >= self.options.max_rooms {
             return Err(Refusal::NoMoreRooms);
         }
-        if !self.starter.has_port() {
+        if !self.starter.has_port(live.len()) {
             return Err(Refusal::NoMorePorts);
         }
         let history = self.options.history.map(|keep| {
@@ -413,6 +415,7 @@ impl Registry {
             reason: close.reason.to_string(),
             code: close.code,
             age_seconds: room.opened.elapsed().as_secs_f64(),
+            exit: exit.map(|exit| exit.to_string()),
         });
         drop(ends);
         if self.options.oneshot {

@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use tokio::net::unix::pipe;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::close::Close;
 use super::live::{Order, Phase, Room};
+use super::options::Stderr;
 use super::pumps;
 use super::rooms::Registry;
 use crate::child::{Child, Exit, Input, Life, Output, StartError};
@@ -26,6 +27,10 @@ use crate::frame::Broken;
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
 /// So many failures within that time, and the room gives up.
 const CRASHES: (usize, Duration) = (5, Duration::from_secs(60));
+
+/// How long clients may take for what a child left in its pipe: less than half a backlog is
+/// enough to make room for it.
+const LAST_OUTPUT: Duration = Duration::from_secs(30);
 
 /// Why a room ends: what its clients read, what the metrics count, how its child ended.
 #[derive(Debug)]
@@ -41,6 +46,25 @@ impl End {
             close,
             label: label.into(),
             exit: None,
+        }
+    }
+
+    /// By the server's order.
+    fn ordered(order: &Order, exit: Option<Exit>) -> Self {
+        match order {
+            Order::End(close, label) => End {
+                exit,
+                ..End::new(close.clone(), *label)
+            },
+            Order::Live => End::new(Close::new(Close::GOING_AWAY, "ended"), "ended"),
+        }
+    }
+
+    /// The same end, with a child that ended so.
+    fn after(self, exit: Exit) -> Self {
+        End {
+            exit: Some(exit),
+            ..self
         }
     }
 
@@ -99,6 +123,7 @@ pub(super) async fn run(room: Arc<Room>, registry: Arc<Registry>, env: Vec<(OsSt
         code = end.close.code,
         reason = %end.close.reason,
         cause = %end.label,
+        exit = end.exit.map(tracing::field::display),
         seconds = age.as_secs_f64(),
         "room ended"
     );
@@ -146,7 +171,16 @@ impl Supervisor<'_> {
     async fn one_child(&self) -> Turn {
         let room = self.room;
         let begun = Instant::now();
-        let child = match self.registry.starter.start(self.env.clone()).await {
+        let mut orders = room.orders.subscribe();
+        let started = tokio::select! {
+            biased;
+            started = self.registry.starter.start(self.env.clone()) => started,
+            // What was begun of the start is killed.
+            Ok(order) = orders.wait_for(|order| *order != Order::Live) => {
+                return Turn::Over(End::ordered(&order, None));
+            }
+        };
+        let child = match started {
             Ok(child) => child,
             Err(error) => {
                 warn!(room = %room.name, %error, "child could not be started");
@@ -166,52 +200,55 @@ impl Supervisor<'_> {
         info!(room = %room.name, pid, "child started");
         let mut pumps = Pumps::start(room, self.registry, input, output, stderr);
 
-        let (end, exited) = match self.happens(&mut life, &mut pumps).await {
-            Happened::Exited(exit) if self.registry.options.restart && is_failure(exit) => {
-                pumps.finish_output().await;
-                pumps.stop_input().await;
-                life.stop();
-                life.gone().await;
-                room.pid.store(0, Relaxed);
-                pumps.end().await;
-                return Turn::Again(exit);
+        let happened = self.happens(&mut life, &mut pumps).await;
+        let may_restart = self.registry.options.restart;
+        let (mut end, exited) = match happened {
+            Happened::Exited(exit) if may_restart && is_failure(exit) => {
+                if let Some(end) = self.finish_output(&mut pumps).await {
+                    (end.after(exit), false)
+                } else {
+                    pumps.stop_input().await;
+                    life.stop();
+                    life.gone().await;
+                    room.pid.store(0, Relaxed);
+                    self.registry.metrics.child_exited(&exit.to_string());
+                    pumps.end().await;
+                    return Turn::Again(exit);
+                }
             }
-            Happened::Exited(exit) => {
-                // Nobody comes in any more; what was printed is still delivered.
-                room.set_phase(Phase::Ending);
-                (End::exited(exit), true)
-            }
+            // What was printed is still delivered.
+            Happened::Exited(exit) => (End::exited(exit), true),
             Happened::Closed => {
                 room.set_phase(Phase::Ending);
-                match self.ask_to_end(&mut life, false).await {
+                match self.ask_to_end(&mut life, &mut pumps, pid, false).await {
                     Some(exit) => (End::exited(exit), true),
                     None => (End::exited(Exit::Closed), false),
                 }
             }
             Happened::Ended(end) => {
                 room.set_phase(Phase::Ending);
-                let exit = self.ask_to_end(&mut life, end.label == "empty").await;
-                (End { exit, ..end }, exit.is_some())
+                let wait = end.label == "empty";
+                match self.ask_to_end(&mut life, &mut pumps, pid, wait).await {
+                    Some(exit) => (end.after(exit), true),
+                    None => (end, false),
+                }
             }
         };
+        // Nobody comes in any more.
+        room.set_phase(Phase::Ending);
         room.inbox.close();
-        let broken = if exited {
-            pumps.finish_output().await
-        } else {
-            None
-        };
-        let end = match broken {
-            Some(broken) => End {
+        if exited && let Some(instead) = self.finish_output(&mut pumps).await {
+            end = End {
                 exit: end.exit,
-                ..End::broken(broken)
-            },
-            None => end,
-        };
+                ..instead
+            };
+        }
         room.close_clients(end.close.clone());
         pumps.stop_input().await;
         life.stop();
         let exit = life.gone().await;
         room.pid.store(0, Relaxed);
+        self.registry.metrics.child_exited(&exit.to_string());
         pumps.end().await;
         Turn::Over(End {
             exit: end.exit.or(Some(exit)),
@@ -228,10 +265,14 @@ impl Supervisor<'_> {
         let oldest = options
             .max_lifetime
             .map(|most| Instant::from_std(room.opened) + most);
+        let mut lonely: Option<Instant> = None;
         loop {
-            if let Order::End(close, label) = orders.borrow_and_update().clone() {
-                return Happened::Ended(End::new(close, label));
+            let order = orders.borrow_and_update().clone();
+            if order != Order::Live {
+                return Happened::Ended(End::ordered(&order, None));
             }
+            // Counted anew whenever somebody comes or goes, and then only.
+            let moved = occupied.has_changed().unwrap_or(false);
             let empty = !*occupied.borrow_and_update();
             let idle = options
                 .max_idle
@@ -245,8 +286,10 @@ impl Supervisor<'_> {
                 let close = Close::new(Close::GOING_AWAY, "idle limit");
                 return Happened::Ended(End::new(close, "idle"));
             }
-            // Counted anew whenever somebody comes or goes.
-            let lonely = empty.then(|| now + options.linger);
+            lonely = match lonely {
+                Some(until) if empty && !moved => Some(until),
+                _ => empty.then(|| now + options.linger),
+            };
             let limits = [oldest, idle].into_iter().flatten().min();
             tokio::select! {
                 biased;
@@ -271,7 +314,13 @@ impl Supervisor<'_> {
 
     /// The first step of the ladder: what is queued, and EOF, for as long as it may take.
     /// Returns how the child ended, if it did.
-    async fn ask_to_end(&self, life: &mut Life, wait_for_speakers: bool) -> Option<Exit> {
+    async fn ask_to_end(
+        &self,
+        life: &mut Life,
+        pumps: &mut Pumps,
+        pid: Option<u32>,
+        wait_for_speakers: bool,
+    ) -> Option<Exit> {
         let room = self.room;
         let deadline = Instant::now() + self.registry.options.stop_eof;
         if wait_for_speakers {
@@ -284,7 +333,38 @@ impl Supervisor<'_> {
             }
         }
         room.inbox.close();
+        if pid.is_none() {
+            // A connection has no process to wait for: it has ended when both its ways have.
+            let ways = async {
+                pumps.input_ended().await;
+                pumps.output_ended().await;
+            };
+            let _ = timeout_at(deadline, ways).await;
+            return None;
+        }
         timeout_at(deadline, life.exited()).await.ok()
+    }
+
+    /// The child has ended: what it printed is delivered, at the pace of the clients. That none
+    /// keeps up must not hold up the end of the server, nor the room's name for ever: `Some` says
+    /// what they read instead of how the child ended, because something of it was not read.
+    async fn finish_output(&self, pumps: &mut Pumps) -> Option<End> {
+        let mut orders = self.room.orders.subscribe();
+        let ordered = *orders.borrow() != Order::Live;
+        let most = match ordered {
+            true => self.registry.options.stop_eof,
+            false => LAST_OUTPUT,
+        };
+        tokio::select! {
+            biased;
+            broken = pumps.finish_output() => return broken.map(End::broken),
+            _ = orders.wait_for(|order| *order != Order::Live), if !ordered => {}
+            () = sleep(most) => {}
+        }
+        Some(match &*orders.borrow() {
+            Order::Live => End::new(Close::new(Close::TOO_SLOW, "too slow"), "too_slow"),
+            order => End::ordered(order, None),
+        })
     }
 
     /// Between a child that failed and the next: waits, or finds that there is to be none.
@@ -310,16 +390,11 @@ impl Supervisor<'_> {
         let mut orders = room.orders.subscribe();
         let ordered = orders.wait_for(|order| *order != Order::Live);
         let order = tokio::time::timeout(wait, ordered).await;
-        if let Ok(Ok(order)) = order
-            && let Order::End(close, label) = order.clone()
-        {
-            return Some(End {
-                close,
-                label: label.into(),
-                exit: Some(exit),
-            });
+        if let Ok(Ok(order)) = order {
+            return Some(End::ordered(&order, Some(exit)));
         }
-        if room.end_if_empty() {
+        // A room that lingers does so with a child.
+        if self.registry.options.linger.is_zero() && room.end_if_empty() {
             return Some(End::exited(exit));
         }
         room.restarts.fetch_add(1, Relaxed);
@@ -338,6 +413,8 @@ struct Pumps {
     output: Option<JoinHandle<Result<(), Broken>>>,
     input: Option<JoinHandle<()>>,
     stderr: Option<JoinHandle<()>>,
+    /// Whether clients hear stderr.
+    to_clients: bool,
     exited: CancellationToken,
     stop: CancellationToken,
 }
@@ -361,6 +438,7 @@ impl Pumps {
             output: Some(tasks.spawn(out)),
             input: Some(tasks.spawn(into)),
             stderr: errors.map(|errors| tasks.spawn(errors)),
+            to_clients: options.stderr == Stderr::Client,
             exited,
             stop,
         }
@@ -384,9 +462,28 @@ impl Pumps {
     /// The child has ended: waits until what it printed was read. `Some`: the stream broke.
     async fn finish_output(&mut self) -> Option<String> {
         self.exited.cancel();
-        match self.output {
+        let broken = match self.output {
             Some(_) => self.output_ended().await,
             None => None,
+        };
+        // Where clients hear stderr too, its last lines come before the close.
+        if self.to_clients
+            && let Some(stderr) = &mut self.stderr
+        {
+            let ended = tokio::time::timeout(pumps::AFTER_EXIT, stderr).await;
+            if ended.is_ok() {
+                self.stderr = None;
+            }
+        }
+        broken
+    }
+
+    /// Waits until all that was said was written, and EOF.
+    async fn input_ended(&mut self) {
+        if let Some(input) = &mut self.input
+            && input.await.is_ok()
+        {
+            self.input = None;
         }
     }
 

@@ -83,6 +83,7 @@ pub struct Decoder {
     header: [u8; HEADER_MAX],
     header_len: u8,
     closed: bool,
+    begun: u32,
     frame: Option<Frame>,
     /// Of the message being assembled; `None` between messages.
     kind: Option<Kind>,
@@ -102,6 +103,7 @@ impl Decoder {
             header: [0; HEADER_MAX],
             header_len: 0,
             closed: false,
+            begun: 0,
             frame: None,
             kind: None,
             message: Vec::new(),
@@ -113,6 +115,11 @@ impl Decoder {
     /// Whether a message or frame has begun and not ended.
     pub fn is_inside_message(&self) -> bool {
         self.kind.is_some() || self.frame.is_some() || self.header_len > 0
+    }
+
+    /// How many messages, and control frames between messages, have begun so far; it wraps.
+    pub fn begun(&self) -> u32 {
+        self.begun
     }
 
     /// Decodes `input`, which is unmasked in place, and hands every event to `each`.
@@ -164,6 +171,9 @@ impl Decoder {
                 let more = (need - have).min(input.len() - taken);
                 if more == 0 {
                     return Ok((taken, None));
+                }
+                if have == 0 && self.kind.is_none() {
+                    self.begun = self.begun.wrapping_add(1);
                 }
                 self.header[have..have + more].copy_from_slice(&input[taken..taken + more]);
                 self.header_len += more as u8;
@@ -438,5 +448,7 @@ pub fn frame_len(bytes: &[u8]) -> Option<usize> {
     header.checked_add(payload)
 }
 
+#[cfg(test)]
+mod stream;
 #[cfg(test)]
 mod tests;

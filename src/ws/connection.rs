@@ -57,8 +57,9 @@ pub struct Options {
 enum State {
     /// Messages go both ways.
     Open,
-    /// The client hung up while its messages waited for the inbox: they still go there.
-    HungUp,
+    /// The client hung up while its messages waited for the inbox: they still go there, as long
+    /// as the child takes some.
+    HungUp { until: Instant },
     /// What ends the connection is being written.
     Closing { until: Instant, heard: bool },
     /// It was written: the client's answer, or the end of the stream, is awaited.
@@ -87,6 +88,8 @@ pub struct Connection {
     pinged: Option<Instant>,
     stalled: Option<Instant>,
     message_begun: Option<Instant>,
+    /// Which of the client's messages that is.
+    message: u32,
     timer: Pin<Box<Sleep>>,
 }
 
@@ -114,6 +117,7 @@ impl Connection {
             pinged: None,
             stalled: None,
             message_begun: None,
+            message: 0,
             timer: Box::pin(sleep_until(now + options.ping.unwrap_or(CLOSE_TIME))),
             options,
         }
@@ -141,6 +145,7 @@ impl Connection {
             pinged: None,
             stalled: None,
             message_begun: None,
+            message: 0,
             timer: Box::pin(sleep_until(now + CLOSE_TIME)),
             options,
         }
@@ -193,9 +198,14 @@ impl Connection {
             let open = matches!(self.state, State::Open);
             if open && self.socket.poll_hang_up(cx).is_ready() {
                 place.stop_hearing();
-                self.state = State::HungUp;
+                self.state = State::HungUp {
+                    until: Instant::now() + self.options.stall_timeout,
+                };
             }
             return Half::Blocked;
+        }
+        if let State::HungUp { until } = &mut self.state {
+            *until = Instant::now() + self.options.stall_timeout;
         }
         if !self.unread.is_empty() {
             let mut input = std::mem::take(&mut self.unread);
@@ -251,8 +261,10 @@ impl Connection {
                 self.unread = input.get(taken..).unwrap_or_default().to_vec();
                 if !self.decoder.is_inside_message() {
                     self.message_begun = None;
-                } else if self.message_begun.is_none() {
+                } else if self.message_begun.is_none() || self.message != self.decoder.begun() {
+                    // Another than that of the last read: a stream of messages, each in time.
                     self.message_begun = Some(self.heard);
+                    self.message = self.decoder.begun();
                 }
             }
             (Err(violation), None) => self.violated(violation),
@@ -353,6 +365,10 @@ impl Connection {
             }
             Poll::Ready(Ok(written)) => {
                 self.stalled = None;
+                if let Some(pinged) = &mut self.pinged {
+                    // The ping may be behind all this: whoever takes bytes lives.
+                    *pinged = Instant::now();
+                }
                 then(self, written);
                 Half::More
             }
@@ -399,7 +415,12 @@ impl Connection {
     /// Does what is due, and says when something is next. `true`: something was done.
     fn keep_time(&mut self, now: Instant) -> (bool, Option<Instant>) {
         match self.state {
-            State::Over | State::HungUp => return (false, None),
+            State::Over => return (false, None),
+            State::HungUp { until } if now >= until => {
+                self.over(1006);
+                return (true, None);
+            }
+            State::HungUp { until } => return (false, Some(until)),
             State::Closing { until, .. } | State::Shut { until, .. } => {
                 if now >= until {
                     self.state = State::Over;
@@ -469,13 +490,13 @@ impl Future for Connection {
         let this = &mut *self;
         for _ in 0..TURNS {
             let read = match this.state {
-                State::Open | State::HungUp => this.poll_read(cx),
+                State::Open | State::HungUp { .. } => this.poll_read(cx),
                 State::Closing { .. } | State::Shut { .. } => this.poll_discard(cx),
                 State::Over => return Poll::Ready(()),
             };
             let write = match this.state {
                 State::Over => return Poll::Ready(()),
-                State::HungUp => Half::Blocked,
+                State::HungUp { .. } => Half::Blocked,
                 _ => this.poll_write(cx),
             };
             if matches!((read, write), (Half::Blocked, Half::Blocked)) {
@@ -499,6 +520,11 @@ impl Future for Connection {
                     }
                 }
             }
+        }
+        // Who keeps us busy without end is not spared what is due.
+        this.keep_time(Instant::now());
+        if matches!(this.state, State::Over) {
+            return Poll::Ready(());
         }
         cx.waker().wake_by_ref();
         Poll::Pending

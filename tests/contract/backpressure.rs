@@ -233,3 +233,19 @@ async fn a_full_inbox_stops_its_sender_and_lets_go_when_the_child_reads() {
     kill(Pid::from_raw(pid), Signal::SIGUSR2).unwrap();
     ann.hears_all_of((1..=400).map(|n| n.to_string())).await;
 }
+
+#[tokio::test]
+async fn who_hung_up_is_not_kept_for_a_child_that_takes_nothing() {
+    let server = serve("--inbox 1KiB --stall-timeout 0.3 --stop-eof 0.1 puppet ticks").await;
+    let mut ann = server.join("/x").await;
+    ann.hears_text().await;
+    let before = server.descriptors();
+    for _ in 0..3 {
+        let mut bob = server.join("/x").await;
+        let word = "x".repeat(32 << 10);
+        let patience = Duration::from_millis(100);
+        assert!(bob.says_until_ignored(&word, 8_192, patience).await);
+        bob.vanishes();
+    }
+    server.has_descriptors(before).await;
+}

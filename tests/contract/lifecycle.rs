@@ -270,6 +270,15 @@ async fn a_room_that_does_not_linger_begins_again() {
 }
 
 #[tokio::test]
+async fn a_child_that_goes_on_talking_does_not_make_its_room_linger_longer() {
+    let server = serve("--linger 0.5 --max-idle 0.2 puppet flood 100000000").await;
+    let mut ann = server.join("/x").await;
+    ann.hears("1").await;
+    ann.vanishes();
+    server.has_programs(0).await;
+}
+
+#[tokio::test]
 async fn idle_and_old_rooms_end_with_1001() {
     for flag in ["--max-idle 0.2", "--max-lifetime 0.2"] {
         let server = serve(format!("{flag} puppet mute")).await;

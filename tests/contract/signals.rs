@@ -100,3 +100,14 @@ async fn sighup_without_a_terminal_goes_on_serving() {
     bob.says("here").await;
     bob.hears("here").await;
 }
+
+#[tokio::test]
+async fn one_who_reads_nothing_does_not_keep_the_server() {
+    // It never counts as stalled, and the child has more to say than anybody took.
+    let server =
+        serve("--drain-timeout 0 --stall-timeout 3600 --stop-eof 0.1 puppet flood 100000000").await;
+    let _lazy = server.door("/x").narrow().join().await;
+    server.has_programs(1).await;
+    server.signal(Signal::SIGTERM);
+    server.exits_with(0).await;
+}

@@ -9,6 +9,10 @@ use proptest::prelude::*;
 use super::*;
 use crate::frame::{Audience, Event};
 
+fn enter(feed: &mut Feed, number: u32) -> usize {
+    feed.enter(id(number), None)
+}
+
 /// Counts how often it was woken.
 #[derive(Default)]
 struct Count(AtomicUsize);
@@ -30,7 +34,7 @@ fn message(to: Audience<'_>, payload: &[u8], outgoing: &mut Outgoing) {
         payload,
         tagged: false,
     };
-    outgoing.add(event, None);
+    outgoing.add(event);
 }
 
 fn publish(feed: &mut Feed, messages: &[(Audience<'_>, &[u8])]) -> Vec<Waker> {
@@ -108,9 +112,7 @@ fn a_directed_answer_in_a_room_of_a_thousand_wakes_one() {
     let mut feed = Feed::new(1 << 20, Slow::Disconnect);
     let count = Arc::new(Count::default());
     let waker = Waker::from(Arc::clone(&count));
-    let keys: Vec<usize> = (1..=1000)
-        .map(|number| feed.enter(id(number), None))
-        .collect();
+    let keys: Vec<usize> = (1..=1000).map(|number| enter(&mut feed, number)).collect();
     for key in &keys {
         assert_eq!(feed.next(*key, &waker, &mut Vec::new()), Next::Wait);
     }
@@ -133,7 +135,7 @@ fn a_directed_answer_in_a_room_of_a_thousand_wakes_one() {
 #[test]
 fn what_is_for_one_keeps_its_place_among_what_is_for_all() {
     let mut feed = Feed::new(1 << 20, Slow::Disconnect);
-    let (ann, bob) = (feed.enter(id(1), None), feed.enter(id(2), None));
+    let (ann, bob) = (enter(&mut feed, 1), enter(&mut feed, 2));
     publish(
         &mut feed,
         &[
@@ -153,7 +155,7 @@ fn what_is_for_one_keeps_its_place_among_what_is_for_all() {
 #[test]
 fn only_the_fastest_paces() {
     let mut feed = Feed::new(1000, Slow::Disconnect);
-    let (fast, slow) = (feed.enter(id(1), None), feed.enter(id(2), None));
+    let (fast, slow) = (enter(&mut feed, 1), enter(&mut feed, 2));
     publish(&mut feed, &[(Audience::Everyone, &[1; 400])]);
     assert!(feed.may_read(Waker::noop()), "less than half is unsent");
     publish(&mut feed, &[(Audience::Everyone, &[2; 400])]);
@@ -183,7 +185,7 @@ fn without_anybody_the_pump_never_waits() {
         assert!(feed.may_read(Waker::noop()));
     }
     assert_eq!(feed.held(), 0);
-    let late = feed.enter(id(1), None);
+    let late = enter(&mut feed, 1);
     assert_eq!(
         everything(&mut feed, late),
         [[0u8; 0]; 0],
@@ -194,7 +196,7 @@ fn without_anybody_the_pump_never_waits() {
 #[test]
 fn who_leaves_does_not_pace_any_more() {
     let mut feed = Feed::new(1000, Slow::Disconnect);
-    let (fast, slow) = (feed.enter(id(1), None), feed.enter(id(2), None));
+    let (fast, slow) = (enter(&mut feed, 1), enter(&mut feed, 2));
     publish(&mut feed, &[(Audience::Everyone, &[1; 900])]);
     everything(&mut feed, fast);
     assert!(feed.may_read(Waker::noop()));
@@ -217,7 +219,7 @@ fn who_leaves_does_not_pace_any_more() {
 #[test]
 fn the_largest_side_queue_goes_when_the_limit_is_reached() {
     let mut feed = Feed::new(10_000, Slow::Disconnect);
-    let (greedy, modest) = (feed.enter(id(1), None), feed.enter(id(2), None));
+    let (greedy, modest) = (enter(&mut feed, 1), enter(&mut feed, 2));
     publish(&mut feed, &[(Audience::Only(&[2]), b"hello")]);
     for _ in 0..20 {
         publish(&mut feed, &[(Audience::Only(&[1]), &[0; 1000])]);
@@ -233,7 +235,7 @@ fn the_largest_side_queue_goes_when_the_limit_is_reached() {
 #[test]
 fn a_single_message_is_never_too_much() {
     let mut feed = Feed::new(100, Slow::Disconnect);
-    let ann = feed.enter(id(1), None);
+    let ann = enter(&mut feed, 1);
     publish(&mut feed, &[(Audience::Only(&[1]), &[7; 5000])]);
     assert_eq!(everything(&mut feed, ann), [[7; 5000]]);
     publish(&mut feed, &[(Audience::Everyone, &[8; 5000])]);
@@ -243,17 +245,14 @@ fn a_single_message_is_never_too_much() {
 #[test]
 fn a_kick_comes_behind_what_was_said_before() {
     let mut feed = Feed::new(1000, Slow::Disconnect);
-    let ann = feed.enter(id(1), None);
+    let ann = enter(&mut feed, 1);
     let mut outgoing = Outgoing::default();
     message(Audience::Everyone, b"goodbye", &mut outgoing);
-    outgoing.add(
-        Event::Close {
-            clients: &[1, 9],
-            code: 4000,
-            reason: "out",
-        },
-        None,
-    );
+    outgoing.add(Event::Close {
+        clients: &[1, 9],
+        code: 4000,
+        reason: "out",
+    });
     message(Audience::Everyone, b"gone", &mut outgoing);
     assert_eq!(
         feed.publish(&mut outgoing, &mut Vec::new()),
@@ -278,7 +277,7 @@ fn a_kick_comes_behind_what_was_said_before() {
 #[test]
 fn what_was_begun_is_ended_at_the_frame() {
     let mut feed = Feed::new(1 << 20, Slow::Disconnect);
-    let ann = feed.enter(id(1), None);
+    let ann = enter(&mut feed, 1);
     publish(
         &mut feed,
         &[
@@ -311,7 +310,7 @@ proptest! {
     fn everybody_hears_all_that_is_theirs_in_order(steps in steps(), dropping in any::<bool>()) {
         let slow = if dropping { Slow::Drop("gap") } else { Slow::Disconnect };
         let mut feed = Feed::new(4000, slow);
-        let keys: Vec<usize> = (1..=3).map(|number| feed.enter(id(number), None)).collect();
+        let keys: Vec<usize> = (1..=3).map(|number| enter(&mut feed, number)).collect();
         let mut expected: Vec<Vec<Vec<u8>>> = vec![Vec::new(); 3];
         let mut heard: Vec<Vec<u8>> = vec![Vec::new(); 3];
         let mut begun: Vec<Option<Begun>> = vec![None, None, None];
