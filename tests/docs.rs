@@ -180,7 +180,8 @@ fn every_metric_has_a_row_with_its_type() {
         memory_bytes: Some(4096),
         ..RoomFigures::default()
     });
-    metrics.room_ended("exited");
+    metrics.room_ended("exit 0");
+    metrics.child_exited("exit 0");
     metrics.spawned(Duration::from_millis(2));
     metrics.first_message(Duration::from_millis(3));
     metrics.dropped("bad_to", 1);

@@ -14,7 +14,8 @@ fn every_metric_keeps_its_name_type_and_help() {
         memory_bytes: Some(4096),
         ..RoomFigures::default()
     });
-    metrics.room_ended("exit");
+    metrics.room_ended("exit 0");
+    metrics.child_exited("exit 0");
     metrics.spawned(Duration::from_millis(2));
     metrics.first_message(Duration::from_millis(3));
     metrics.dropped("not json", 1);

@@ -57,13 +57,13 @@ fn sh(script: &str, args: &[&str]) -> Spec {
 }
 
 async fn start(warden: &Warden, spec: Spec) -> Child {
-    soon(Starter::new(spec, Some(warden.clone())).start(Vec::new()))
+    soon(Starter::new(spec, Some(warden.clone())).start(Vec::new(), None))
         .await
         .unwrap()
 }
 
 async fn fails(warden: &Warden, spec: Spec) -> StartError {
-    soon(Starter::new(spec, Some(warden.clone())).start(Vec::new()))
+    soon(Starter::new(spec, Some(warden.clone())).start(Vec::new(), None))
         .await
         .unwrap_err()
 }
@@ -401,7 +401,7 @@ async fn the_environment_is_what_was_given_and_the_rooms_own_wins() {
     let room = room
         .map(|(name, value)| (name.into(), value.into()))
         .to_vec();
-    let mut child = soon(starter.start(room)).await.unwrap();
+    let mut child = soon(starter.start(room, None)).await.unwrap();
     let heard = rest(&mut child).await;
     let mut heard: Vec<&str> = heard.lines().collect();
     heard.sort_unstable();
@@ -718,7 +718,7 @@ async fn a_start_that_is_given_up_leaves_nothing() {
     let warden = warden();
     let ports = one_port();
     let starter = Starter::new(tcp(&ports, sh("sleep 1000", &[])), Some(warden.clone()));
-    let given_up = timeout(Duration::from_millis(50), starter.start(Vec::new())).await;
+    let given_up = timeout(Duration::from_millis(50), starter.start(Vec::new(), None)).await;
     assert!(given_up.is_err());
     soon(async {
         while ports.available() == 0 {
@@ -742,7 +742,7 @@ async fn a_program_that_already_runs_serves_three_rooms() {
         None,
     );
     for _ in 0..3 {
-        let mut child = soon(starter.start(Vec::new())).await.unwrap();
+        let mut child = soon(starter.start(Vec::new(), None)).await.unwrap();
         let (mut there, _) = soon(listener.accept()).await.unwrap();
         assert_eq!(child.pid, None);
         child.input.write_all(b"ping").await.unwrap();

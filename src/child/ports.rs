@@ -51,11 +51,6 @@ impl Ports {
         self.0.range.len() - self.0.leases.lock().out.len()
     }
 
-    /// How many ports there are, leased or not.
-    pub(super) fn len(&self) -> usize {
-        self.0.range.len()
-    }
-
     /// Leases the next port that is free.
     pub fn lease(&self) -> Result<PortLease, NoPort> {
         let (first, last) = (*self.0.range.start(), *self.0.range.end());
@@ -70,10 +65,8 @@ impl Ports {
             if let Some(port) = free {
                 leases.out.insert(port);
                 leases.next = if port == last { first } else { port + 1 };
-                return Ok(PortLease {
-                    port,
-                    pool: self.0.clone(),
-                });
+                let pool = Arc::clone(&self.0);
+                return Ok(PortLease(Arc::new(Lease { port, pool })));
             }
         }
         Err(NoPort)
@@ -92,9 +85,12 @@ fn is_free(port: u16, reuse: bool) -> bool {
         })
 }
 
-/// A port that nobody else gets until this is dropped.
+/// A port that nobody else gets until this and all its clones are dropped.
+#[derive(Debug, Clone)]
+pub struct PortLease(Arc<Lease>);
+
 #[derive(Debug)]
-pub struct PortLease {
+struct Lease {
     port: u16,
     pool: Arc<Pool>,
 }
@@ -102,11 +98,11 @@ pub struct PortLease {
 impl PortLease {
     /// The port.
     pub fn port(&self) -> u16 {
-        self.port
+        self.0.port
     }
 }
 
-impl Drop for PortLease {
+impl Drop for Lease {
     fn drop(&mut self) {
         self.pool.leases.lock().out.remove(&self.port);
     }
@@ -117,6 +113,9 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
+
+    /// Ranges are one test's at a time: what is free for two would be taken from one.
+    static RANGES: Mutex<()> = Mutex::new(());
 
     /// A range of `n` ports of which all were free a moment ago.
     fn free_range(n: u16) -> RangeInclusive<u16> {
@@ -129,6 +128,7 @@ mod tests {
 
     #[test]
     fn a_port_is_leased_once_and_returns_when_dropped() {
+        let _mine = RANGES.lock();
         let range = free_range(2);
         let ports = Ports::new(range.clone());
         let one = ports.lease().unwrap();
@@ -143,6 +143,7 @@ mod tests {
 
     #[test]
     fn the_port_that_came_back_last_is_taken_last() {
+        let _mine = RANGES.lock();
         let range = free_range(3);
         let ports = Ports::new(range.clone());
         let taken: Vec<u16> = (0..4).map(|_| ports.lease().unwrap().port()).collect();

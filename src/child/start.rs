@@ -9,8 +9,8 @@ use nix::errno::Errno;
 use tokio::{net::unix::pipe, time::timeout};
 
 use super::{
-    Child, Exit, Input, Life, NoPort, Output, PortLease, Ports, Spec, Stderr, Transport, Warden,
-    attach, env, fdpass, program, warden::MARKER, wire::Launch,
+    Child, Exit, Input, Life, NoPort, Output, PortLease, Spec, Stderr, Transport, Warden, attach,
+    env, fdpass, program, warden::MARKER, wire::Launch,
 };
 
 /// Why a program could not be started; reads on from `cannot start: `.
@@ -97,11 +97,11 @@ impl Starter {
         &self.spec
     }
 
-    /// Whether there is a port for one more child beside `children`; always, where none is needed.
-    pub fn has_port(&self, children: usize) -> bool {
+    /// A port for the programs of one room, where they need one.
+    pub fn lease(&self) -> Result<Option<PortLease>, NoPort> {
         match &self.spec.transport {
-            Transport::Tcp(ports) => ports.len() > children && ports.available() > 0,
-            Transport::Stdio | Transport::Connect(_) => true,
+            Transport::Tcp(ports) => ports.lease().map(Some),
+            Transport::Stdio | Transport::Connect(_) => Ok(None),
         }
     }
 
@@ -109,10 +109,18 @@ impl Starter {
     ///
     /// Dropping the future kills what it has started. The environment should have `UNIQUE_ID`,
     /// by which daemons of the room are known; it gets one if not.
-    pub async fn start(&self, env: Vec<(OsString, OsString)>) -> Result<Child, StartError> {
+    /// `port` is the room's, from [`Starter::lease`]; without one a TCP child leases its own.
+    pub async fn start(
+        &self,
+        env: Vec<(OsString, OsString)>,
+        port: Option<&PortLease>,
+    ) -> Result<Child, StartError> {
         match &self.spec.transport {
             Transport::Stdio => self.over_stdio(env).await,
-            Transport::Tcp(ports) => self.over_tcp(ports, env).await,
+            Transport::Tcp(ports) => {
+                let lease = port.cloned().map_or_else(|| ports.lease(), Ok)?;
+                self.over_tcp(lease, env).await
+            }
             Transport::Connect(addr) => self.connect(addr).await,
         }
     }
@@ -144,10 +152,9 @@ impl Starter {
 
     async fn over_tcp(
         &self,
-        ports: &Ports,
+        lease: PortLease,
         mut env: Vec<(OsString, OsString)>,
     ) -> Result<Child, StartError> {
-        let lease = ports.lease()?;
         let port = lease.port();
         env.push(("PORT".into(), port.to_string().into()));
         let (stderr, ours_err) = self.stderr()?;

@@ -25,16 +25,25 @@ const HEADER_TIME: Duration = Duration::from_secs(10);
 const HEADERS_MAX: (usize, usize) = (100, 32 << 10);
 /// Bytes that the kernel takes for a client beyond what is in flight (tcp(7)): one large write.
 const UNSENT_MAX: u32 = 256 << 10;
+/// How much longer than the stall timeout a client may take nothing before the kernel gives it up.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a connection may be silent before the kernel asks whether the client is there.
+const KEEPALIVE: Duration = Duration::from_secs(60);
 /// How long to wait when accepting fails for want of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Accepts until `stop`; every connection runs as a task of its own.
 pub async fn serve(listener: Listener, side: Side, door: Arc<Door>, stop: CancellationToken) {
     let router = router(side, &door);
+    let patience = door
+        .options
+        .connection
+        .stall_timeout
+        .saturating_add(PATIENCE);
     let mut troubled = false;
     loop {
         let accepted = tokio::select! {
-            accepted = accept(&listener) => accepted,
+            accepted = accept(&listener, patience) => accepted,
             () = stop.cancelled() => return,
         };
         match accepted {
@@ -68,12 +77,11 @@ enum Stream {
     Unix(tokio::net::UnixStream),
 }
 
-async fn accept(listener: &Listener) -> io::Result<Stream> {
+async fn accept(listener: &Listener, patience: Duration) -> io::Result<Stream> {
     match listener {
         Listener::Tcp(listener) => {
             let (tcp, remote) = listener.accept().await?;
-            tcp.set_nodelay(true)?;
-            limit_unsent(&tcp);
+            settle(&tcp, patience)?;
             let local = tcp.local_addr().ok();
             Ok(Stream::Tcp(
                 tcp,
@@ -87,15 +95,24 @@ async fn accept(listener: &Listener) -> io::Result<Stream> {
     }
 }
 
-/// Without this the kernel takes megabytes for a client that does not read: memory outside every
-/// bound of ours, and a lag that nobody sees. What is in flight is not limited by it.
-fn limit_unsent(tcp: &tokio::net::TcpStream) {
+/// What the kernel is told of a client's connection; where it does not know an option, we go on.
+///
+/// Without a bound on what is unsent it takes megabytes for a client that does not read: memory
+/// outside every bound of ours, and a lag that nobody sees. Who takes nothing of an answer is cut
+/// off after `patience` (websocket clients are told before), and who is gone without a word is
+/// found out.
+fn settle(tcp: &tokio::net::TcpStream, patience: Duration) -> io::Result<()> {
+    let socket = socket2::SockRef::from(tcp);
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(KEEPALIVE))?;
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    if let Err(error) = socket2::SockRef::from(tcp).set_tcp_notsent_lowat(UNSENT_MAX) {
-        debug!(%error, "TCP_NOTSENT_LOWAT is not to be had");
+    {
+        socket.set_tcp_notsent_lowat(UNSENT_MAX)?;
+        socket.set_tcp_user_timeout(Some(patience))?;
     }
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    let _ = tcp;
+    let _ = patience;
+    Ok(())
 }
 
 fn is_of_client(error: &io::Error) -> bool {

@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::task::Waker;
+use std::time::Instant;
 
 use bytes::Bytes;
 use slab::Slab;
@@ -14,6 +15,7 @@ use super::backlog::{Backlog, Cursor};
 use super::close::Close;
 use super::history::History;
 use super::outgoing::{Outgoing, Whisper, Who};
+use super::piece::{Begun, Piece};
 use crate::frame::{ClientId, Kind};
 use crate::ws::codec;
 
@@ -21,10 +23,10 @@ use crate::ws::codec;
 const PIECES_MAX: usize = 64;
 /// Bytes handed out for one write, unless a single piece is longer.
 const WRITE_MAX: usize = 256 << 10;
+/// Pongs that may wait in a side queue, of at most 125 bytes each.
+const PONGS_MAX: usize = 32;
 /// What an entry of a side queue costs beside its bytes.
 const SIDE_COST: usize = 64;
-/// The rest of a frame that is copied, when all behind it is forgotten.
-const CUT_COPY_MAX: usize = 64 << 10;
 /// Bytes held since the last look at all cursors that make another look worthwhile.
 const SCAN_EVERY: usize = 256 << 10;
 
@@ -37,16 +39,6 @@ pub enum Slow {
     Drop(&'static str),
     /// The room waits for it.
     Block,
-}
-
-/// One piece of what a client writes next.
-#[derive(Debug)]
-pub(crate) struct Piece {
-    pub(crate) bytes: Bytes,
-    /// The client's cursor once the piece is begun.
-    after: Cursor,
-    /// From its side queue.
-    side: bool,
 }
 
 /// What a client is to do next.
@@ -66,6 +58,8 @@ pub(crate) enum Next {
 struct Side {
     at: Cursor,
     cost: usize,
+    /// A pong of ours, not a message of the child.
+    pong: bool,
     whisper: Whisper,
 }
 
@@ -80,6 +74,10 @@ struct Member {
     /// It has written all there was; otherwise its socket is full, or it is on its way here.
     waiting: bool,
     expelled: Option<Close>,
+    /// Told to end by the child, behind what it has yet to hear; and since when.
+    kicked: Option<(Close, Instant)>,
+    /// Pongs in its side queue.
+    pongs: usize,
 }
 
 impl Member {
@@ -151,6 +149,7 @@ impl Feed {
             side.push_back(Side {
                 at: cursor,
                 cost: 0,
+                pong: false,
                 whisper: Whisper::Frame(frame.clone()),
             });
         }
@@ -165,6 +164,8 @@ impl Feed {
             waker: None,
             waiting: false,
             expelled: None,
+            kicked: None,
+            pongs: 0,
         };
         let key = self.members.insert(member);
         self.keys.insert(id.get(), key);
@@ -323,7 +324,17 @@ impl Feed {
             Whisper::Close(close) => (0, Whisper::Close(close.clone())),
         };
         let cost = bytes.div_ceil(sharers.max(1)) + SIDE_COST;
-        member.side.push_back(Side { at, cost, whisper });
+        if let Whisper::Close(close) = &whisper {
+            // It is told even if its socket is full: from now on nothing is heard from it.
+            member.kicked.get_or_insert((close.clone(), Instant::now()));
+            wake.extend(member.waker.take());
+        }
+        member.side.push_back(Side {
+            at,
+            cost,
+            pong: false,
+            whisper,
+        });
         member.side_cost += cost;
         self.side_cost += cost;
         member.tell(wake);
@@ -349,8 +360,43 @@ impl Feed {
             };
             member.expel(wake);
             member.side = VecDeque::new();
+            member.pongs = 0;
             self.side_cost -= std::mem::take(&mut member.side_cost);
         }
+    }
+
+    /// Answers a ping of the client at `key`, behind what there is for it now: so that a pong
+    /// proves to a client that it has heard all that was said before.
+    pub(crate) fn pong(&mut self, key: usize, frame: Bytes) {
+        let end = self.backlog.end();
+        let Some(member) = self.members.get_mut(key) else {
+            return;
+        };
+        if member.pongs < PONGS_MAX {
+            member.pongs += 1;
+            member.side.push_back(Side {
+                at: end,
+                cost: 0,
+                pong: true,
+                whisper: Whisper::Frame(frame),
+            });
+        } else if let Some(last) = member.side.iter_mut().rev().find(|side| side.pong) {
+            // RFC 6455 section 5.5.3: the newest of several pings is enough.
+            last.whisper = Whisper::Frame(frame);
+        }
+    }
+
+    /// See [`super::live::Room::kicked`].
+    pub(crate) fn kicked(&self, key: usize) -> Option<(Close, Instant)> {
+        self.members.get(key)?.kicked.clone()
+    }
+
+    /// The socket of the client at `key` is full in the midst of what it began: its waker is kept
+    /// for the case that it must be closed meanwhile. `Some`: it must be now.
+    pub(crate) fn blocked(&mut self, key: usize, waker: &Waker) -> Option<Close> {
+        let member = self.members.get_mut(key)?;
+        member.keep(waker);
+        member.expelled.clone()
     }
 
     /// Tells the client at `key` what to do next; pieces are put into `pieces`.
@@ -370,6 +416,7 @@ impl Feed {
             member.side.push_front(Side {
                 at: end,
                 cost: 0,
+                pong: false,
                 whisper,
             });
             member.cursor = end;
@@ -447,14 +494,12 @@ impl Feed {
             if piece.side
                 && let Some(entry) = member.side.pop_front()
             {
+                member.pongs -= usize::from(entry.pong);
                 member.side_cost -= entry.cost;
                 self.side_cost -= entry.cost;
             }
             if left < piece.bytes.len() {
-                begun = Some(Begun {
-                    piece: piece.bytes,
-                    written: left,
-                });
+                begun = Some(Begun::new(piece.bytes, left));
                 break;
             }
             left -= piece.bytes.len();
@@ -533,46 +578,6 @@ impl Feed {
             member.tell(wake);
         }
         self.wake_pumps(wake);
-    }
-}
-
-/// A piece that a client has begun to write: it must end the frame it is in, whatever happens.
-#[derive(Debug)]
-pub(crate) struct Begun {
-    piece: Bytes,
-    written: usize,
-}
-
-impl Begun {
-    /// The rest of the piece.
-    pub(crate) fn rest(&self) -> &[u8] {
-        self.piece.get(self.written..).unwrap_or_default()
-    }
-
-    /// So many more bytes were written. Returns whether the piece is done.
-    pub(crate) fn advance(&mut self, written: usize) -> bool {
-        self.written += written;
-        self.written >= self.piece.len()
-    }
-
-    /// Forgets all behind the frame that was begun. A copy, so that no batch stays for it; but of
-    /// a long frame a share, as others may be in the midst of the same.
-    pub(crate) fn cut_to_frame(&mut self) {
-        let mut boundary = 0;
-        while boundary < self.written {
-            match self.piece.get(boundary..).and_then(codec::frame_len) {
-                Some(length) => boundary += length,
-                None => break,
-            }
-        }
-        let end = boundary.clamp(self.written, self.piece.len());
-        let rest = self.piece.slice(self.written..end);
-        self.piece = if rest.len() > CUT_COPY_MAX {
-            rest
-        } else {
-            Bytes::copy_from_slice(&rest)
-        };
-        self.written = 0;
     }
 }
 

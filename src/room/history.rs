@@ -4,6 +4,9 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+/// What an entry costs beside its bytes.
+const ENTRY: usize = 64;
+
 /// Which messages a room keeps for late joiners.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keep {
@@ -49,16 +52,16 @@ impl History {
 
     /// Keeps one encoded broadcast message; one above the limit is not kept.
     pub(crate) fn push(&mut self, frame: Bytes) {
-        if frame.len() > self.limit {
+        if frame.len() + ENTRY > self.limit {
             return;
         }
-        self.bytes += frame.len();
+        self.bytes += frame.len() + ENTRY;
         self.frames.push_back(frame);
         while self.frames.len() > self.keep.count() || self.bytes > self.limit {
             let Some(oldest) = self.frames.pop_front() else {
                 break;
             };
-            self.bytes -= oldest.len();
+            self.bytes -= oldest.len() + ENTRY;
         }
     }
 
@@ -78,7 +81,7 @@ mod tests {
 
     #[test]
     fn the_newest_stay_in_order() {
-        let mut history = History::new(Keep::All(2), 100);
+        let mut history = History::new(Keep::All(2), 1000);
         for frame in ["one", "two", "six"] {
             history.push(frame.into());
         }
@@ -94,7 +97,7 @@ mod tests {
 
     #[test]
     fn bytes_are_bounded() {
-        let mut history = History::new(Keep::All(100), 10);
+        let mut history = History::new(Keep::All(100), ENTRY + 10);
         for (byte, length) in [(1, 6), (2, 6), (3, 11)] {
             history.push(vec![byte; length].into());
         }

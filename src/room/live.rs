@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,7 @@ use super::name::RoomName;
 use super::options::Options;
 use super::outgoing::Outgoing;
 use super::rooms::RoomEvent;
+use crate::child::PortLease;
 use crate::frame::ClientId;
 use crate::metrics::{Metrics, RoomFigures, Unique};
 
@@ -66,6 +67,8 @@ pub struct Room {
     pub(super) inbox: Inbox,
     pub(super) metrics: Metrics,
     events: broadcast::Sender<RoomEvent>,
+    /// Of all its children, one after the other, in TCP mode.
+    pub(super) port: Option<PortLease>,
     /// Whether somebody hears: the supervisor watches it.
     pub(super) occupied: watch::Sender<bool>,
     /// How many places may still say something.
@@ -81,6 +84,8 @@ pub struct Room {
     /// Milliseconds after `opened` of the last message in either direction.
     active: AtomicU64,
     counts: Counts,
+    /// Whether anybody was ever kicked: who was not need not be looked up.
+    kicks: AtomicBool,
     /// Whether the room does not linger.
     ends_when_empty: bool,
 }
@@ -149,6 +154,7 @@ impl Room {
         history: Option<History>,
         metrics: Metrics,
         events: broadcast::Sender<RoomEvent>,
+        port: Option<PortLease>,
     ) -> Self {
         let hall = Hall {
             feed: Feed::new(options.backlog, options.slow),
@@ -163,6 +169,7 @@ impl Room {
             inbox: Inbox::new(options.inbox, options.restart),
             metrics,
             events,
+            port,
             occupied: watch::Sender::new(false),
             speakers: watch::Sender::new(0),
             orders: watch::Sender::new(Order::Live),
@@ -173,6 +180,7 @@ impl Room {
             greetings: options.restart.then(Mutex::default),
             active: AtomicU64::new(0),
             counts: Counts::default(),
+            kicks: AtomicBool::new(false),
             ends_when_empty: options.linger.is_zero(),
         }
     }
@@ -301,6 +309,9 @@ impl Room {
         }
         let mut wake = Vec::new();
         let mut hall = self.hall.lock();
+        if outgoing.closes() {
+            self.kicks.store(true, Relaxed);
+        }
         let unknown = hall.feed.publish(outgoing, &mut wake);
         if let Some(history) = &mut hall.history {
             // Under the same lock: who comes in hears a message as history or live, never both.
@@ -356,6 +367,12 @@ impl Room {
         drop(hall);
         wake.into_iter().for_each(Waker::wake);
         Ok(key)
+    }
+
+    /// The close that the child has told the client at `key` to be ended with, and since when.
+    pub(super) fn kicked(&self, key: usize) -> Option<(Close, Instant)> {
+        let any = self.kicks.load(Relaxed);
+        any.then(|| self.hall.lock().feed.kicked(key)).flatten()
     }
 
     /// A client no longer hears.

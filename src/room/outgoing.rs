@@ -139,6 +139,12 @@ impl Outgoing {
         });
     }
 
+    /// Whether somebody's connection is to end.
+    pub(crate) fn closes(&self) -> bool {
+        let is_close = |mark: &Mark| matches!(mark.whisper, Whisper::Close(_));
+        self.marks.iter().any(is_close)
+    }
+
     /// The frames for everybody, leaving none here.
     pub(crate) fn take_frames(&mut self) -> Bytes {
         if self.frames.capacity() > SCRATCH_MAX {

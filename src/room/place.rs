@@ -6,12 +6,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
 use tracing::trace;
 
-use super::feed::{Begun, Next, Piece};
+use super::close::Close;
+use super::feed::Next;
 use super::live::Room;
 use super::name::RoomName;
+use super::piece::{Begun, Piece};
 use super::rooms::Admitted;
 use crate::frame::{ClientId, Encoder, Kind, Template, Visitor};
 
@@ -134,6 +137,10 @@ impl Place {
 
     /// Says one message to the child. Nothing may be held.
     pub fn say(&mut self, kind: Kind, payload: &[u8], cx: &mut Context<'_>) -> Said {
+        if self.kicked().is_some() {
+            self.room.count_dropped("kicked", 1);
+            return Said::Done;
+        }
         trace!(room = %self.room.name, client = %self.id, ?kind, bytes = payload.len(), "message from a client");
         ENCODED.with_borrow_mut(|bytes| {
             bytes.clear();
@@ -175,6 +182,23 @@ impl Place {
         }
         self.held = None;
         Poll::Ready(())
+    }
+
+    /// The close that the child has ordered for this client, and since when.
+    pub fn kicked(&self) -> Option<(Close, Instant)> {
+        self.room.kicked(self.key?)
+    }
+
+    /// Answers a ping, behind all that there is to hear now.
+    pub(crate) fn pong(&self, frame: Vec<u8>) {
+        if let Some(key) = self.key {
+            self.room.hall.lock().feed.pong(key, frame.into());
+        }
+    }
+
+    /// The socket is full in the midst of what was begun. `Some`: the client is to be closed.
+    pub(crate) fn blocked(&self, waker: &Waker) -> Option<Close> {
+        self.room.hall.lock().feed.blocked(self.key?, waker)
     }
 
     /// Whether something is held, so that nothing more may be said.

@@ -123,9 +123,13 @@ pub(super) async fn input(
                 return discard(&room, stop).await;
             }
             Some(Err(_)) | None => {
-                // A new child may come: it gets what this one has not taken.
+                // A new child may come: it gets what this one has not taken. One that lives on
+                // with its stdin closed is as deaf as any other.
                 room.inbox.put_back(taken, written);
-                return stop.cancelled().await;
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(AFTER_EXIT) => return discard(&room, stop).await,
+                }
             }
         }
     }

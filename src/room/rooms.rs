@@ -379,9 +379,7 @@ impl Registry {
         if live.len() >= self.options.max_rooms {
             return Err(Refusal::NoMoreRooms);
         }
-        if !self.starter.has_port(live.len()) {
-            return Err(Refusal::NoMorePorts);
-        }
+        let port = self.starter.lease().map_err(|_| Refusal::NoMorePorts)?;
         let history = self.options.history.map(|keep| {
             let kept = self.kept.lock().shift_remove(name);
             kept.unwrap_or_else(|| History::new(keep, self.options.backlog))
@@ -392,6 +390,7 @@ impl Registry {
             history,
             self.metrics.clone(),
             self.events.clone(),
+            port,
         )))
     }
 

@@ -174,7 +174,7 @@ impl Supervisor<'_> {
         let mut orders = room.orders.subscribe();
         let started = tokio::select! {
             biased;
-            started = self.registry.starter.start(self.env.clone()) => started,
+            started = self.registry.starter.start(self.env.clone(), room.port.as_ref()) => started,
             // What was begun of the start is killed.
             Ok(order) = orders.wait_for(|order| *order != Order::Live) => {
                 return Turn::Over(End::ordered(&order, None));
@@ -200,8 +200,17 @@ impl Supervisor<'_> {
         info!(room = %room.name, pid, "child started");
         let mut pumps = Pumps::start(room, self.registry, input, output, stderr);
 
-        let happened = self.happens(&mut life, &mut pumps).await;
         let may_restart = self.registry.options.restart;
+        let happened = match self.happens(&mut life, &mut pumps).await {
+            // A child that failed closes its socket a moment before it is seen to have ended.
+            Happened::Closed if may_restart => {
+                match tokio::time::timeout(pumps::AFTER_EXIT, life.exited()).await {
+                    Ok(exit) => Happened::Exited(exit),
+                    Err(_) => Happened::Closed,
+                }
+            }
+            happened => happened,
+        };
         let (mut end, exited) = match happened {
             Happened::Exited(exit) if may_restart && is_failure(exit) => {
                 if let Some(end) = self.finish_output(&mut pumps).await {

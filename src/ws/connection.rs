@@ -9,7 +9,7 @@ use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -26,8 +26,6 @@ const READ: usize = 64 << 10;
 const COPY_BELOW: usize = 1 << 10;
 /// Turns in one poll before others get theirs.
 const TURNS: usize = 16;
-/// Bytes of pongs that may wait for a client.
-const CONTROL_KEPT: usize = 16 << 10;
 /// How long a message may take from its first byte to its last.
 const MESSAGE_TIME: Duration = Duration::from_secs(30);
 /// How long a client may take to accept what ends its connection.
@@ -231,22 +229,15 @@ impl Connection {
     fn digest(&mut self, input: &mut [u8], cx: &mut Context<'_>) {
         let Some(place) = &mut self.place else { return };
         let mut closed = None;
-        let control = &mut self.control;
-        let control_written = self.control_written;
         let fed = self.decoder.feed(input, |event| match event {
             Event::Message(kind, payload) => match place.say(kind, payload, cx) {
                 Said::Done => Flow::More,
                 Said::Held => Flow::Stop,
             },
             Event::Ping(payload) => {
-                // A client that sends pings and reads no pongs: only the newest need be answered
-                // (RFC 6455 section 5.5.3), and none while the older ones are being written.
-                if control.len() > CONTROL_KEPT && control_written == 0 {
-                    control.clear();
-                }
-                if control.len() <= CONTROL_KEPT {
-                    codec::put_pong(control, payload);
-                }
+                let mut frame = Vec::with_capacity(payload.len() + 2);
+                codec::put_pong(&mut frame, payload);
+                place.pong(frame);
                 Flow::More
             }
             Event::Pong => Flow::More,
@@ -283,7 +274,7 @@ impl Connection {
                 return Half::More;
             }
             let written = self.socket.poll_write(cx, begun.rest());
-            return self.note_write(written, |this, written| {
+            return self.note_write(cx.waker(), written, |this, written| {
                 if this
                     .begun
                     .as_mut()
@@ -299,7 +290,7 @@ impl Connection {
             .filter(|r| !r.is_empty())
         {
             let written = self.socket.poll_write(cx, rest);
-            return self.note_write(written, |this, written| {
+            return self.note_write(cx.waker(), written, |this, written| {
                 this.control_written += written;
                 if this.control_written >= this.control.len() {
                     (this.control, this.control_written) = (Vec::new(), 0);
@@ -348,20 +339,25 @@ impl Connection {
                 };
                 self.begun = place.wrote(pieces, bytes, full);
                 pieces.clear();
-                self.note_write(written, |_, _| {})
+                self.note_write(cx.waker(), written, |_, _| {})
             }
         }
     }
 
     fn note_write(
         &mut self,
+        waker: &Waker,
         written: Poll<io::Result<usize>>,
         then: impl FnOnce(&mut Self, usize),
     ) -> Half {
         match written {
             Poll::Pending => {
                 self.stalled.get_or_insert_with(Instant::now);
-                Half::Blocked
+                let Some(close) = self.place.as_ref().and_then(|place| place.blocked(waker)) else {
+                    return Half::Blocked;
+                };
+                self.close(Some(close.code), &close.reason, false);
+                Half::More
             }
             Poll::Ready(Ok(written)) => {
                 self.stalled = None;
@@ -439,8 +435,15 @@ impl Connection {
             Some(pinged) => self.options.ping_timeout.map(|timeout| pinged + timeout),
             None => self.options.ping.map(|ping| self.heard + ping),
         };
+        let kicked = self.place.as_ref().and_then(Place::kicked);
+        let kick = kicked
+            .as_ref()
+            .map(|(_, since)| Instant::from_std(*since) + CLOSE_TIME);
         let due = |at: Option<Instant>| at.is_some_and(|at| now >= at);
-        if due(stall) {
+        if let Some((close, _)) = kicked.filter(|_| due(kick)) {
+            // It has not read up to where it was kicked: it reads that now, or nothing.
+            self.close(Some(close.code), &close.reason, false);
+        } else if due(stall) {
             self.close(Some(Close::TOO_SLOW), "too slow", false);
         } else if due(message) {
             self.close(Some(Close::POLICY), "message not finished in time", false);
@@ -450,7 +453,10 @@ impl Connection {
             codec::put_ping(&mut self.control);
             self.pinged = Some(now);
         } else {
-            return (false, [stall, message, ping].into_iter().flatten().min());
+            return (
+                false,
+                [kick, stall, message, ping].into_iter().flatten().min(),
+            );
         }
         (true, None)
     }

@@ -309,8 +309,10 @@ async fn join_messages_are_said_again_to_a_restarted_child() {
     let mut bob = server.join("/x").await;
     ann.says("one").await;
     ann.hears("crashing").await;
-    // Two joins said again leave one line to wait for.
     bob.hears("crashing").await;
+    // What the old child was given is gone with it.
+    server.logged("restarting").await;
+    // Two joins said again leave one line to wait for.
     bob.says("two").await;
     bob.hears("crashing").await;
 }

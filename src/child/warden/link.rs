@@ -319,17 +319,18 @@ pub(super) async fn reap_strangers(link: Arc<Link>) {
     };
     let mut ended = link.ended.subscribe();
     loop {
+        // Before the first wait too: somebody may have died before we listened. Who has the lock
+        // reaps.
+        if let Some(_alone) = REAPING.try_lock() {
+            for pid in tree::children().unwrap_or_default() {
+                if !WARDENS.lock().contains(&pid) {
+                    tree::reap(pid);
+                }
+            }
+        }
         tokio::select! {
             heard = deaths.recv() => if heard.is_none() { return },
             _ = ended.wait_for(|ended| *ended) => return,
-        }
-        let Some(_alone) = REAPING.try_lock() else {
-            continue;
-        }; // who has it reaps
-        for pid in tree::children().unwrap_or_default() {
-            if !WARDENS.lock().contains(&pid) {
-                tree::reap(pid);
-            }
         }
     }
 }

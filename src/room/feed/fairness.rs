@@ -142,23 +142,3 @@ fn with_block_big_messages_put_nobody_too_far_behind() {
     assert_eq!(hear_all(&mut feed, fast), 98);
     assert_eq!(hear_all(&mut feed, slow), 98 + 5000 + 98);
 }
-
-#[test]
-fn what_is_begun_is_ended_and_no_more() {
-    for length in [10, 1 << 20] {
-        let mut batch = Vec::new();
-        codec::put_message(&mut batch, Kind::Text, b"before");
-        codec::put_message(&mut batch, Kind::Text, &vec![b'x'; length]);
-        let end = batch.len();
-        codec::put_message(&mut batch, Kind::Text, b"behind");
-        let piece = Bytes::from(batch);
-        let mut begun = Begun {
-            piece: piece.clone(),
-            written: 12,
-        };
-        begun.cut_to_frame();
-        assert_eq!(begun.rest(), &piece[12..end]);
-        let shared = begun.rest().as_ptr() == piece[12..].as_ptr();
-        assert_eq!(shared, length > CUT_COPY_MAX, "a long one is shared");
-    }
-}
