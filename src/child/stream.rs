@@ -5,6 +5,7 @@
 
 use std::{
     io::{self, IoSlice},
+    os::fd::AsRawFd,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -53,6 +54,29 @@ impl Input {
             Some(Writer::Tcp(half)) => half.try_write_vectored(slices),
             None => Err(closed()),
         }
+    }
+}
+
+impl Input {
+    /// Bytes that were written and that nobody has read, also once the child is gone: what is in a
+    /// pipe stays there as long as we hold our end. 0 where that cannot be told, as over TCP.
+    pub fn unread(&self) -> usize {
+        match &self.0 {
+            Some(Writer::Pipe(pipe)) => in_pipe(pipe),
+            Some(Writer::Tcp(_)) | None => 0,
+        }
+    }
+}
+
+#[allow(unsafe_code)] // the only way to ask for it
+fn in_pipe(pipe: &pipe::Sender) -> usize {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the descriptor is open as long as `pipe` lives, and FIONREAD writes one int.
+    let asked = unsafe { libc::ioctl(pipe.as_raw_fd(), libc::FIONREAD, &mut bytes) };
+    if asked == 0 {
+        usize::try_from(bytes).unwrap_or(0)
+    } else {
+        0
     }
 }
 

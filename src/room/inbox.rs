@@ -66,6 +66,36 @@ pub(crate) struct Taken {
     first: usize,
 }
 
+impl Taken {
+    /// Appends what was taken later.
+    pub(crate) fn append(&mut self, mut later: Taken) {
+        if self.bytes.is_empty() {
+            self.first = later.first;
+        }
+        self.bytes.append(&mut later.bytes);
+        self.messages += later.messages;
+        self.lengths.append(&mut later.lengths);
+    }
+
+    /// Once it is twice that, forgets whole messages from the start, as long as `keep` bytes stay.
+    pub(crate) fn trim(&mut self, keep: usize) {
+        if self.bytes.len() < 2 * keep {
+            return;
+        }
+        let mut from = 0;
+        while let Some(length) = self.lengths.front().copied() {
+            if self.bytes.len() - from < keep + length {
+                break;
+            }
+            from += length;
+            self.lengths.pop_front();
+            self.first = 0;
+            self.messages = self.messages.saturating_sub(1);
+        }
+        self.bytes.drain(..from);
+    }
+}
+
 impl Inbox {
     /// An empty inbox of `limit` bytes.
     pub(crate) fn new(limit: usize, whole: bool) -> Self {
@@ -175,10 +205,12 @@ impl Inbox {
     /// Puts back what a dead child has not taken: the message it was in the middle of comes
     /// again from its start. `written` of the taken bytes were written, and told with `wrote`.
     /// What was put first for the dead child is not for the next, which gets its own.
-    pub(crate) fn put_back(&self, mut taken: Taken, written: usize) {
+    ///
+    /// `written` of the taken bytes were told with `wrote`; `read` of these the child has read.
+    pub(crate) fn put_back(&self, mut taken: Taken, written: usize, read: usize) {
         let mut boundary = 0;
         while let Some(length) = taken.lengths.front().copied() {
-            if boundary + length > written {
+            if boundary + length > read {
                 break;
             }
             boundary += length;
@@ -312,7 +344,7 @@ mod tests {
             .expect("queued");
         assert!(push(&inbox, 1, b"ten\n").is_ready());
         inbox.wrote(6);
-        inbox.put_back(taken, 6);
+        inbox.put_back(taken, 6, 6);
         inbox.put_first(b"joined\n");
         assert_eq!(inbox.used(), 4 + 4 + 4 + 7);
         assert_eq!(
@@ -333,13 +365,47 @@ mod tests {
             if let Some(written) = written {
                 let taken = inbox.take(Vec::new()).now_or_never().flatten();
                 inbox.wrote(written);
-                inbox.put_back(taken.expect("queued"), written);
+                inbox.put_back(taken.expect("queued"), written, written);
             }
             assert!(inbox.used() <= 7);
         }
         inbox.put_first(b"joined\n");
         assert!(push(&inbox, 1, b"new\n").is_ready());
         assert_eq!(take(&inbox).as_deref(), Some(&b"joined\nnew\n"[..]));
+    }
+
+    #[test]
+    fn what_a_dead_child_left_in_its_pipe_comes_again() {
+        let inbox = Inbox::new(100, true);
+        let mut lately = Taken::default();
+        for message in [b"one\n", b"two\n", b"six\n"] {
+            assert!(push(&inbox, 1, message).is_ready());
+            let taken = inbox.take(Vec::new()).now_or_never().flatten();
+            lately.append(taken.expect("queued"));
+            inbox.wrote(4);
+        }
+        assert!(push(&inbox, 1, b"ten\n").is_ready());
+        assert_eq!((inbox.used(), inbox.delivered()), (4, 12));
+        // It had read as far as into the second.
+        inbox.put_back(lately, 12, 5);
+        assert_eq!((inbox.used(), inbox.delivered()), (12, 4));
+        assert_eq!(take(&inbox).as_deref(), Some(&b"two\nsix\nten\n"[..]));
+    }
+
+    #[test]
+    fn what_was_written_long_ago_is_forgotten_by_whole_messages() {
+        let mut lately = Taken::default();
+        for _ in 0..100 {
+            lately.append(Taken {
+                bytes: vec![b'x'; 30],
+                messages: 1,
+                lengths: VecDeque::from([30]),
+                first: 0,
+            });
+            lately.trim(100);
+            assert!(lately.bytes.len() <= 230 && lately.bytes.len() == 30 * lately.lengths.len());
+        }
+        assert!(lately.bytes.len() >= 100);
     }
 
     #[test]

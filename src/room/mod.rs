@@ -1,10 +1,10 @@
 //! Rooms: a name, at most one live child, and the clients who share it.
 //!
 //! A room is two pumps, a backlog and a supervisor. The data plane: the output pump appends what
-//! everybody hears to the [`backlog`] and what one client hears to its side queue, both in the
-//! [`feed`]; each client's connection takes what it has not sent and writes it at once; clients
-//! append to the [`inbox`], and the input pump writes it to the child. The control plane: the
-//! [`supervisor`] starts the child, watches for the end, walks the stop ladder and frees the name.
+//! everybody hears to the `backlog` and what one client hears to its side queue, both in the
+//! `feed`; each client's connection takes what it has not sent and writes it at once; clients
+//! append to the `inbox`, and the input pump writes it to the child. The control plane: the
+//! `supervisor` starts the child, watches for the end, walks the stop ladder and frees the name.
 
 mod backlog;
 mod close;

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
+use super::inbox::Taken;
 use super::live::Room;
 use super::options::{Options, Stderr};
 use super::outgoing::Outgoing;
@@ -103,10 +104,12 @@ pub(super) async fn input(
     stop: CancellationToken,
 ) {
     let mut spare = Vec::new();
+    // What was written lately, as much as a pipe may hold: kept only where a new child may come.
+    let mut lately = Taken::default();
     loop {
         let taken = tokio::select! {
             taken = room.inbox.take(std::mem::take(&mut spare)) => taken,
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => return take_back(&room, &input, lately, Taken::default(), 0),
         };
         let Some(taken) = taken else { break };
         let mut written = 0;
@@ -115,6 +118,10 @@ pub(super) async fn input(
             () = stop.cancelled() => None,
         };
         match result {
+            Some(Ok(())) if options.restart => {
+                lately.append(taken);
+                lately.trim(PIPE_MAX);
+            }
             Some(Ok(())) => spare = taken.bytes,
             Some(Err(error)) if !options.restart => {
                 debug!(room = %room.name, %error, "the child takes no input");
@@ -123,9 +130,9 @@ pub(super) async fn input(
                 return discard(&room, stop).await;
             }
             Some(Err(_)) | None => {
-                // A new child may come: it gets what this one has not taken. One that lives on
-                // with its stdin closed is as deaf as any other.
-                room.inbox.put_back(taken, written);
+                take_back(&room, &input, lately, taken, written);
+                // A new child may come. One that lives on with its stdin closed is as deaf as
+                // any other.
                 tokio::select! {
                     () = stop.cancelled() => return,
                     () = tokio::time::sleep(AFTER_EXIT) => return discard(&room, stop).await,
@@ -138,6 +145,15 @@ pub(super) async fn input(
     if let Err(error) = input.shutdown().await {
         debug!(room = %room.name, %error, "the child's input was closed already");
     }
+}
+
+/// Puts back into the inbox what the child has not read: of what was written `lately`, and of what
+/// was `taken` last, of which `written` bytes were.
+fn take_back(room: &Room, input: &Input, mut lately: Taken, taken: Taken, written: usize) {
+    let written = lately.bytes.len() + written;
+    let read = written.saturating_sub(input.unread());
+    lately.append(taken);
+    room.inbox.put_back(lately, written, read);
 }
 
 async fn write(
