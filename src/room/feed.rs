@@ -4,6 +4,9 @@
 //! whether the child's output may be read further. It does no I/O and never waits; the room keeps
 //! it under one lock, and wakes the tasks that it names after the lock is gone.
 
+mod pace;
+mod patience;
+
 use std::collections::{HashMap, VecDeque};
 use std::task::Waker;
 use std::time::Instant;
@@ -16,8 +19,11 @@ use super::close::Close;
 use super::history::History;
 use super::outgoing::{Outgoing, Whisper, Who};
 use super::piece::{Begun, Piece};
+use super::turns::{Turn, Turns};
 use crate::frame::{ClientId, Kind};
 use crate::ws::codec;
+use patience::Care;
+pub(super) use patience::{LOOK, NO_SIGN, Patience};
 
 /// Pieces handed out for one write: as many as one `writev` takes well.
 const PIECES_MAX: usize = 64;
@@ -73,6 +79,8 @@ struct Member {
     waker: Option<Waker>,
     /// It has written all there was; otherwise its socket is full, or it is on its way here.
     waiting: bool,
+    turn: Turn,
+    care: Care,
     expelled: Option<Close>,
     /// Told to end by the child, behind what it has yet to hear; and since when.
     kicked: Option<(Close, Instant)>,
@@ -84,12 +92,14 @@ impl Member {
     /// There is something new: wakes the task if that is what it waits for.
     fn tell(&mut self, wake: &mut Vec<Waker>) {
         if std::mem::take(&mut self.waiting) {
+            self.turn.begin();
             wake.extend(self.waker.take());
         }
     }
 
     /// The connection is to be closed before anything else, also when its socket is full.
-    fn expel(&mut self, wake: &mut Vec<Waker>) {
+    fn expel(&mut self, turns: &mut Turns, wake: &mut Vec<Waker>) {
+        turns.settle(&mut self.turn);
         self.expelled.get_or_insert_with(too_slow);
         self.waiting = false;
         wake.extend(self.waker.take());
@@ -116,6 +126,7 @@ pub(crate) struct Feed {
     fastest: u64,
     scan_at: usize,
     side_cost: usize,
+    turns: Turns,
     /// Of the pumps that wait until they may read.
     pumps: Vec<Waker>,
     ended: Option<Close>,
@@ -134,6 +145,7 @@ impl Feed {
             fastest: 0,
             scan_at: SCAN_EVERY,
             side_cost: 0,
+            turns: Turns::default(),
             pumps: Vec::new(),
             ended: None,
         }
@@ -163,6 +175,8 @@ impl Feed {
             side_cost: 0,
             waker: None,
             waiting: false,
+            turn: Turn::default(),
+            care: Care::default(),
             expelled: None,
             kicked: None,
             pongs: 0,
@@ -174,9 +188,10 @@ impl Feed {
 
     /// A client goes; whoever is to be woken for it lands in `wake`.
     pub(crate) fn leave(&mut self, key: usize, wake: &mut Vec<Waker>) {
-        let Some(member) = self.members.try_remove(key) else {
+        let Some(mut member) = self.members.try_remove(key) else {
             return;
         };
+        self.turns.settle(&mut member.turn);
         self.keys.remove(&member.id.get());
         self.side_cost -= member.side_cost;
         if member.cursor.at < self.backlog.end().at {
@@ -258,7 +273,7 @@ impl Feed {
         let start = self.backlog.start();
         for (_, member) in &mut self.members {
             if member.cursor.at < start && member.expelled.is_none() {
-                member.expel(wake);
+                member.expel(&mut self.turns, wake);
             }
         }
     }
@@ -358,7 +373,7 @@ impl Feed {
             let Some(member) = self.members.get_mut(key) else {
                 return;
             };
-            member.expel(wake);
+            member.expel(&mut self.turns, wake);
             member.side = VecDeque::new();
             member.pongs = 0;
             self.side_cost -= std::mem::take(&mut member.side_cost);
@@ -393,10 +408,18 @@ impl Feed {
 
     /// The socket of the client at `key` is full in the midst of what it began: its waker is kept
     /// for the case that it must be closed meanwhile. `Some`: it must be now.
-    pub(crate) fn blocked(&mut self, key: usize, waker: &Waker) -> Option<Close> {
+    pub(crate) fn blocked(
+        &mut self,
+        key: usize,
+        waker: &Waker,
+        wake: &mut Vec<Waker>,
+    ) -> Option<Close> {
         let member = self.members.get_mut(key)?;
         member.keep(waker);
-        member.expelled.clone()
+        self.turns.settle(&mut member.turn);
+        let close = member.expelled.clone();
+        self.wake_pumps(wake);
+        close
     }
 
     /// Tells the client at `key` what to do next; pieces are put into `pieces`.
@@ -457,13 +480,16 @@ impl Feed {
             }
         }
         if !pieces.is_empty() {
+            member.turn.begin();
             return Next::Write;
         }
+        self.turns.settle(&mut member.turn);
         if let Some(close) = &self.ended {
             return Next::Close(close.clone());
         }
         member.keep(waker);
         member.waiting = true;
+        member.care = Care::Due;
         Next::Wait
     }
 
@@ -504,6 +530,12 @@ impl Feed {
             }
             left -= piece.bytes.len();
         }
+        if written > 0 && member.care == Care::Due {
+            member.care = Care::Alive;
+        }
+        if begun.is_some() || full.is_some() {
+            self.turns.settle(&mut member.turn);
+        }
         let at = member.cursor.at;
         if was_lagging && at >= end {
             self.lagging -= 1;
@@ -526,49 +558,6 @@ impl Feed {
     fn slowest(&self) -> u64 {
         let cursors = self.members.iter().map(|(_, member)| member.cursor.at);
         cursors.min().unwrap_or(self.backlog.end().at)
-    }
-
-    /// Whether the child's output may be read; if not, `waker` is woken when it may.
-    pub(crate) fn may_read(&mut self, waker: &Waker) -> bool {
-        if self.has_room() {
-            return true;
-        }
-        if !self.pumps.iter().any(|kept| kept.will_wake(waker)) {
-            self.pumps.push(waker.clone());
-        }
-        false
-    }
-
-    /// The pump waits while the fastest client has more than half the limit unsent; and, so that
-    /// no more than the limit is held, while it has anything unsent and the limit is reached.
-    /// No other client's slowness counts, but with `Block`, where all do. Once the side queues
-    /// hold half the limit, it waits until somebody has nothing at all unsent: or a single client
-    /// that is told more than its connection takes at once would be closed for keeping up.
-    fn has_room(&self) -> bool {
-        // What comes after the end is heard by nobody: the pumps are to see their own.
-        if self.members.is_empty() || self.ended.is_some() {
-            return true;
-        }
-        let pace = if self.slow == Slow::Block {
-            self.slowest()
-        } else {
-            self.fastest
-        };
-        if self.side_cost > self.limit / 2 {
-            let end = self.backlog.end().at;
-            let heard_all = |member: &Member| member.side.is_empty() && member.cursor.at >= end;
-            let mut members = self.members.iter();
-            return self.slow != Slow::Block && members.any(|(_, member)| heard_all(member));
-        }
-        let unsent = (self.backlog.end().at - pace) as usize;
-        unsent <= self.limit / 2 && (unsent == 0 || self.backlog.held() < self.limit)
-    }
-
-    /// The pumps that wait, if they may read now, land in `wake`.
-    pub(crate) fn wake_pumps(&mut self, wake: &mut Vec<Waker>) {
-        if !self.pumps.is_empty() && self.has_room() {
-            wake.append(&mut self.pumps);
-        }
     }
 
     /// The room has ended: everybody is closed behind what it has not heard yet.

@@ -13,7 +13,7 @@ use serde::Serialize;
 use tokio::sync::{broadcast, watch};
 
 use super::close::Close;
-use super::feed::Feed;
+use super::feed::{Feed, LOOK, NO_SIGN, Patience};
 use super::history::History;
 use super::inbox::Inbox;
 use super::name::RoomName;
@@ -333,6 +333,38 @@ impl Room {
             false => Poll::Pending,
         })
         .await;
+    }
+
+    /// Waits for clients that are about to fall behind, as long as there is patience.
+    pub(super) async fn bear(&self, patience: &mut Patience) {
+        let mut watched = Duration::ZERO;
+        loop {
+            let begun = Instant::now();
+            // Less than a look is less than the clock can tell, and would add up unseen.
+            let paid = patience.left(begun) >= LOOK;
+            if !self.hall.lock().feed.waits(None, paid) {
+                return;
+            }
+            let go = poll_fn(|cx| {
+                let waker = Some(cx.waker());
+                match self.hall.lock().feed.waits(waker, paid) {
+                    true => Poll::Pending,
+                    false => Poll::Ready(()),
+                }
+            });
+            // Either way the loop looks again.
+            let _ = tokio::time::timeout(LOOK, go).await;
+            let waited = begun.elapsed();
+            watched += waited;
+            let mut hall = self.hall.lock();
+            if !hall.feed.is_busy() {
+                patience.spend(waited, Instant::now());
+            }
+            if watched >= NO_SIGN {
+                watched = Duration::ZERO;
+                hall.feed.give_up_silent();
+            }
+        }
     }
 
     /// A client comes in, if the room still takes any and has a place: its key in the feed.

@@ -20,6 +20,7 @@ mod place;
 mod pumps;
 mod rooms;
 mod supervisor;
+mod turns;
 
 pub use close::Close;
 pub(crate) use feed::Next;

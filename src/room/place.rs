@@ -198,7 +198,11 @@ impl Place {
 
     /// The socket is full in the midst of what was begun. `Some`: the client is to be closed.
     pub(crate) fn blocked(&self, waker: &Waker) -> Option<Close> {
-        self.room.hall.lock().feed.blocked(self.key?, waker)
+        let mut wake = Vec::new();
+        let key = self.key?;
+        let close = self.room.hall.lock().feed.blocked(key, waker, &mut wake);
+        wake.into_iter().for_each(Waker::wake);
+        close
     }
 
     /// Whether something is held, so that nothing more may be said.
@@ -208,10 +212,16 @@ impl Place {
 
     /// What to write next; see [`Next`].
     pub(crate) fn next(&mut self, waker: &Waker, pieces: &mut Vec<Piece>) -> Next {
-        match self.key {
-            Some(key) => self.room.hall.lock().feed.next(key, waker, pieces),
-            None => Next::Wait,
-        }
+        let Some(key) = self.key else {
+            return Next::Wait;
+        };
+        let mut wake = Vec::new();
+        let mut hall = self.room.hall.lock();
+        let next = hall.feed.next(key, waker, pieces);
+        hall.feed.wake_pumps(&mut wake);
+        drop(hall);
+        wake.into_iter().for_each(Waker::wake);
+        next
     }
 
     /// So many bytes of the pieces were written; `full` if the socket took no more.

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
+use super::feed::Patience;
 use super::inbox::Taken;
 use super::live::Room;
 use super::options::{Options, Stderr};
@@ -22,6 +23,8 @@ use crate::frame::{Broken, Decoder, Kind};
 
 /// As much as a pipe holds by default.
 const READ: usize = 64 << 10;
+/// Bytes read before others get their turn, the runtime's look at all sockets included.
+const REST_AFTER: usize = 512 << 10;
 /// How long a child's output is read after its end, while others hold the pipe.
 pub(super) const AFTER_EXIT: Duration = Duration::from_millis(500);
 /// What a pipe may hold at most (`pipe-max-size` of Linux, proc_sys_fs(5)): what was in it when
@@ -46,9 +49,16 @@ pub(super) async fn output(
     let mut outgoing = Outgoing::new(options.history);
     let mut ending: Option<Instant> = None;
     let mut left_after = PIPE_MAX;
+    let mut since_rest = 0;
+    let mut patience = Patience::new(std::time::Instant::now());
     let result = loop {
         tokio::task::coop::consume_budget().await;
+        if since_rest >= REST_AFTER {
+            since_rest = 0;
+            tokio::task::yield_now().await;
+        }
         room.may_read().await;
+        room.bear(&mut patience).await;
         if ending.is_none() && exited.is_cancelled() {
             ending = Some(Instant::now() + AFTER_EXIT);
         }
@@ -60,6 +70,7 @@ pub(super) async fn output(
             room.publish(&mut outgoing);
             Ok::<_, io::Error>((read, fed))
         });
+        since_rest += read.as_ref().map_or(0, |(read, _)| *read);
         match read {
             Ok((0, _)) => break Ok(()),
             Ok((_, Err(broken))) => break Err(broken),
