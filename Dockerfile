@@ -31,6 +31,8 @@ RUN case "$TARGETARCH" in \
 
 COPY Cargo.toml Cargo.lock ./
 COPY src src
+# A member of the workspace: not built here, but cargo wants to know it.
+COPY bench bench
 
 # glibc rather than musl: its allocator is the one the figures in docs/benchmarks.md are made
 # with. Linked in whole, since the image below has no loader. A program that asks for one would

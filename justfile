@@ -20,6 +20,16 @@ test *FILTER:
 check:
     bash .ci/run
 
+# measure the release build and write docs/benchmarks.md; `just bench --only echo --runs 3`
+bench *ARGS:
+    cargo build --release --locked -p scalesocket -p scalesocket-bench
+    target/release/scalesocket-bench run --write docs/benchmarks.md {{ARGS}}
+
+# the long forms of what must hold, some minutes; `just soak --only deaf`
+soak *ARGS:
+    cargo build --release --locked -p scalesocket -p scalesocket-bench
+    target/release/scalesocket-bench soak {{ARGS}}
+
 # format the code
 fmt:
     cargo fmt

@@ -1,0 +1,116 @@
+//! The programs that the server is made to serve: `scalesocket-bench child NAME ARGS`.
+//!
+//! Each waits for a line on stdin before it prints in earnest, so that everybody is in the room,
+//! and stays until EOF, so that the end of the room is the clients' doing.
+
+use std::fs::OpenOptions;
+use std::io::{self, BufRead, Read, Write};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::sequence::put_line;
+
+/// Bytes that a flood writes at once.
+const CHUNK: usize = 64 << 10;
+
+/// Runs the child that `args` name.
+pub(crate) fn run(args: &[String]) -> Result<()> {
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["flood", lines, size] => flood(lines.parse()?, size.parse()?),
+        ["paced", rate, size, lines] => paced(rate.parse()?, size.parse()?, lines.parse()?),
+        ["deaf", millis] => deaf(Duration::from_millis(millis.parse()?)),
+        ["relay"] => crate::echo::relay(),
+        ["solo", lock, violations] => solo(lock, violations),
+        _ => bail!("no such child: {words:?}"),
+    }
+}
+
+fn wait_for_go() -> io::Result<()> {
+    io::stdin().lock().read_line(&mut String::new()).map(drop)
+}
+
+fn wait_for_end() -> Result<()> {
+    io::copy(&mut io::stdin().lock(), &mut io::sink())?;
+    Ok(())
+}
+
+/// So many lines, as fast as the pipe takes them.
+fn flood(lines: u64, size: usize) -> Result<()> {
+    wait_for_go()?;
+    let mut out = io::stdout().lock();
+    let mut chunk = Vec::with_capacity(CHUNK + size);
+    for number in 0..lines {
+        put_line(&mut chunk, number, size);
+        if chunk.len() >= CHUNK {
+            out.write_all(&chunk)?;
+            chunk.clear();
+        }
+    }
+    out.write_all(&chunk)?;
+    out.flush()?;
+    wait_for_end()
+}
+
+/// So many lines a second, each with a write of its own.
+fn paced(rate: u32, size: usize, lines: u64) -> Result<()> {
+    wait_for_go()?;
+    let mut out = io::stdout().lock();
+    let begun = Instant::now();
+    let mut line = Vec::new();
+    for number in 0..lines {
+        let due = begun + Duration::from_secs_f64(number as f64 / f64::from(rate));
+        let left = due.saturating_duration_since(Instant::now());
+        if !left.is_zero() {
+            std::thread::sleep(left);
+        }
+        line.clear();
+        put_line(&mut line, number, size);
+        out.write_all(&line)?;
+        out.flush()?;
+    }
+    wait_for_end()
+}
+
+/// Prints numbered lines for ever and never reads: it ends when it is told to.
+fn deaf(every: Duration) -> Result<()> {
+    let mut out = io::stdout().lock();
+    let mut line = Vec::new();
+    for number in 0.. {
+        line.clear();
+        put_line(&mut line, number, 32);
+        out.write_all(&line)?;
+        out.flush()?;
+        std::thread::sleep(every);
+    }
+    Ok(())
+}
+
+/// Echoes, and leaves a mark if another of its kind lives: the kernel's lock tells, which goes
+/// with the process however it ends.
+fn solo(lock: &str, violations: &str) -> Result<()> {
+    let file = OpenOptions::new().create(true).append(true).open(lock)?;
+    let _alone = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(held) => held,
+        Err((_, error)) => {
+            let mut mark = OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(violations)?;
+            writeln!(mark, "{}: {error}", std::process::id())?;
+            return Err(error).context("another child of this room lives");
+        }
+    };
+    let mut buffer = [0; 4096];
+    loop {
+        let read = io::stdin().lock().read(&mut buffer)?;
+        if read == 0 {
+            return Ok(());
+        }
+        let mut out = io::stdout().lock();
+        out.write_all(buffer.get(..read).unwrap_or_default())?;
+        out.flush()?;
+    }
+}
