@@ -73,6 +73,7 @@ async fn messages_under_gwsocket_framing_leave_no_ghost() {
     ann.says("hello").await;
     ann.hears("1 1 5 hello").await;
     ann.leaves().await;
+    server.has_no_rooms().await;
     server.has_programs(0).await;
     assert_eq!(server.get("/x/stats").await.status, 404);
 }
