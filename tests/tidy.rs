@@ -48,7 +48,8 @@ const FLOORS: [(&str, &[&str]); 14] = [
     ("child", &["metrics"]),
     ("frame", &[]),
     ("stop", &["metrics"]),
-    ("cli", &[]),
+    // For the rules of names, which are parsed there.
+    ("cli", &["frame", "room"]),
     ("telemetry", &[]),
     ("metrics", &[]),
 ];

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::config::{Cache, Keep, Listen};
+use crate::frame;
+use crate::room::{BadName, RoomName};
 
 /// Ten years: far below what clocks can add, far above what anybody waits for.
 const LONGEST: Duration = Duration::from_secs(3650 * 24 * 3600);
@@ -15,28 +17,6 @@ const LONGEST: Duration = Duration::from_secs(3650 * 24 * 3600);
 const LARGEST: f64 = (1u64 << 40) as f64;
 /// What a unix socket's address holds beside its final NUL: 108 bytes on Linux, 104 on macOS.
 const UNIX_PATH: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
-/// First path components that never are rooms.
-const RESERVED: [&str; 15] = [
-    "api",
-    "metrics",
-    "stats",
-    "health",
-    "healthz",
-    "livez",
-    "ready",
-    "readyz",
-    "console",
-    "resolve",
-    "drain",
-    "static",
-    "upload",
-    "favicon.ico",
-    "robots.txt",
-];
-/// Members of JSON framing that mean something else already.
-const HEADER_MEMBERS: [&str; 7] = [
-    "_meta", "_cache", "_close", "_code", "_reason", "_except", "_gap",
-];
 
 /// Seconds, fractions allowed, or a number with a unit.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
@@ -293,20 +273,15 @@ pub(super) fn variable(text: &str) -> Result<String, String> {
 
 /// A room as the first component of a path, decoded.
 pub(super) fn room(text: &str) -> Result<String, String> {
-    if text.is_empty() {
-        Err("write names of rooms with commas between, like lobby,arena".into())
-    } else if text.len() > 128 {
-        Err("a room's name has at most 128 bytes, so choose a shorter one".into())
-    } else if text.chars().any(|c| c.is_control() || c == '/') {
-        Err("a room's name has no slash and no control character, so leave them out".into())
-    } else if text.starts_with('~') {
-        Err("a room's name does not start with ~, so choose another".into())
-    } else if RESERVED.contains(&text) {
-        Err(format!(
+    match RoomName::parse(text) {
+        Ok(name) => Ok(name.as_str().to_owned()),
+        Err(BadName::Empty) => {
+            Err("write names of rooms with commas between, like lobby,arena".into())
+        }
+        Err(BadName::Reserved) => Err(format!(
             "the path /{text} is the server's own, so choose another name"
-        ))
-    } else {
-        Ok(text.to_owned())
+        )),
+        Err(bad) => Err(format!("{bad}, so choose another")),
     }
 }
 
@@ -342,7 +317,7 @@ pub(super) fn subprotocol(text: &str) -> Result<String, String> {
 pub(super) fn field(text: &str) -> Result<String, String> {
     if text.is_empty() {
         Err("write the name of a JSON member, like id".into())
-    } else if HEADER_MEMBERS.contains(&text) {
+    } else if frame::RESERVED.contains(&text) {
         Err(format!(
             "{text} has a meaning of its own in JSON framing, so choose another name"
         ))
