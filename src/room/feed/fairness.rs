@@ -1,25 +1,12 @@
 //! Who is waited for, who is not, and who is closed.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::task::{Wake, Waker};
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::Waker;
 
+use super::tests::{Count, id};
 use super::*;
 use crate::frame::{Audience, Event};
-
-/// A waker that counts.
-#[derive(Default)]
-struct Bell(AtomicUsize);
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Relaxed);
-    }
-}
-
-fn id(number: u32) -> ClientId {
-    ClientId::new(number).expect("not zero")
-}
 
 fn enter(feed: &mut Feed, number: u32) -> usize {
     let mut wake = Vec::new();
@@ -62,7 +49,7 @@ fn one_who_reads_nothing_does_not_keep_a_newcomer_from_hearing() {
     let mut feed = Feed::new(1000, Slow::Disconnect);
     enter(&mut feed, 1);
     say(&mut feed, Audience::Everyone, 600);
-    let bell = Arc::new(Bell::default());
+    let bell = Arc::new(Count::default());
     assert!(!feed.may_read(&Waker::from(Arc::clone(&bell))), "paced");
     enter(&mut feed, 2);
     assert_eq!(bell.0.load(Relaxed), 1, "the pump is told");

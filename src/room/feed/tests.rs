@@ -15,7 +15,7 @@ fn enter(feed: &mut Feed, number: u32) -> usize {
 
 /// Counts how often it was woken.
 #[derive(Default)]
-struct Count(AtomicUsize);
+pub(super) struct Count(pub(super) AtomicUsize);
 
 impl Wake for Count {
     fn wake(self: Arc<Self>) {
@@ -23,7 +23,7 @@ impl Wake for Count {
     }
 }
 
-fn id(number: u32) -> ClientId {
+pub(super) fn id(number: u32) -> ClientId {
     ClientId::new(number).expect("not zero")
 }
 
