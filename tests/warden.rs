@@ -691,7 +691,7 @@ async fn a_child_that_binds_late_is_reached_and_its_port_returns() {
 async fn a_child_that_never_binds_is_ended_before_the_error_is_told() {
     let warden = warden();
     let ports = one_port();
-    let start_timeout = Duration::from_millis(100);
+    let start_timeout = Duration::from_secs(1);
     let spec = Spec {
         start_timeout,
         ..tcp(&ports, sh("sleep 1000", &[]))

@@ -53,7 +53,7 @@ async fn a_child_that_binds_late_is_reached() {
 
 #[tokio::test]
 async fn a_child_that_never_binds_is_an_error_after_the_start_timeout() {
-    let server = serve(tcp(2, "--start-timeout 0.3 puppet tcp never")).await;
+    let server = serve(tcp(2, "--start-timeout 1 puppet tcp never")).await;
     let mut ann = server.join("/x").await;
     let reason = ann.hears_close_code(1011).await;
     assert!(reason.starts_with("cannot start: "), "{reason}");
