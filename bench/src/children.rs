@@ -22,6 +22,9 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
         ["flood", lines, size] => flood(lines.parse()?, size.parse()?),
         ["paced", rate, size, lines] => paced(rate.parse()?, size.parse()?, lines.parse()?),
         ["deaf", millis] => deaf(Duration::from_millis(millis.parse()?)),
+        ["bare", rate, clients, lines] => {
+            crate::fanout::serve_bare(rate.parse()?, clients.parse()?, lines.parse()?)
+        }
         ["relay"] => crate::echo::relay(),
         ["solo", lock, violations] => solo(lock, violations),
         _ => bail!("no such child: {words:?}"),

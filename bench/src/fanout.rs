@@ -1,6 +1,11 @@
 //! What a child prints, to many clients: how many deliveries a second, and what one costs the
 //! server. Every line is numbered, and every client's stream is checked.
 
+mod bare;
+
+pub(crate) use bare::serve as serve_bare;
+
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -64,9 +69,13 @@ pub(crate) fn paced(server: &Path, runs: usize) -> Result<Figures> {
             let (rate_text, lines_text) = (rate.to_string(), lines.to_string());
             let child = ["paced", &rate_text, "64", &lines_text];
             let outcome = load(server, &child, clients, lines, None)?;
-            let clients = thousands(clients);
+            let (clients_count, clients) = (clients, thousands(clients));
             let what = format!("{} lines a second to {clients}", thousands(rate));
             outcome.note_cost(&mut figures, &what);
+            if rate < 1_000 {
+                let outcome = bare::run(&rate_text, clients_count, lines)?;
+                outcome.note_cost(&mut figures, &format!("{what}, floor: a loop of write(2)"));
+            }
         }
     }
     Ok(figures)
@@ -104,7 +113,19 @@ fn load(
     let mut words: Vec<&str> = vec![program.to_str().context("a path in UTF-8")?, "--", "child"];
     words.extend(child);
     let server = Server::start(binary, &words)?;
-    let mut crowd = Crowd::join(server.addr, "bench", clients)?;
+    let outcome = drive(server.addr, server.pid(), clients, lines, lazy)?;
+    server.stop()?;
+    Ok(outcome)
+}
+
+fn drive(
+    addr: SocketAddr,
+    pid: u32,
+    clients: usize,
+    lines: u64,
+    lazy: Option<usize>,
+) -> Result<Outcome> {
+    let mut crowd = Crowd::join(addr, "bench", clients)?;
     if let Some(lazy) = lazy {
         crowd.set_lazy(lazy, true)?;
     }
@@ -115,7 +136,7 @@ fn load(
     let mut heard_at = Instant::now();
 
     let us = std::process::id();
-    let before = (Instant::now(), proc::cpu(server.pid())?, proc::cpu(us)?);
+    let before = (Instant::now(), proc::cpu(pid)?, proc::cpu(us)?);
     crowd.say(usize::from(lazy == Some(0)), b"go")?;
     while whole < readers {
         crowd.turn(Duration::from_secs(1), |client, heard| {
@@ -136,9 +157,7 @@ fn load(
             }
         })?;
         if let Some(closed) = closed {
-            let mut v: Vec<u64> = sequences.iter().map(|s| s.received * 66 / 1024).collect();
-            v.sort();
-            bail!("a client that reads was closed: {closed}: KiB received at that time {v:?}");
+            bail!("a client that reads was closed: {closed}");
         }
         if heard_at.elapsed() > SILENCE {
             bail!(
@@ -149,7 +168,7 @@ fn load(
     }
     let outcome = Outcome {
         wall: before.0.elapsed(),
-        server: proc::cpu(server.pid())?.saturating_sub(before.1),
+        server: proc::cpu(pid)?.saturating_sub(before.1),
         generator: proc::cpu(us)?.saturating_sub(before.2),
         deliveries: lines * readers as u64,
     };
@@ -168,8 +187,6 @@ fn load(
     if let Some(lazy) = lazy {
         too_slow(&mut crowd, lazy)?;
     }
-    drop(crowd);
-    server.stop()?;
     Ok(outcome)
 }
 
