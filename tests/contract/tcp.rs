@@ -70,13 +70,13 @@ async fn a_child_that_ends_before_it_binds_is_not_waited_for() {
 
 #[tokio::test]
 async fn more_rooms_than_ports_is_a_refusal_and_ports_are_used_again() {
-    let server = serve(tcp(1, "puppet tcp greets")).await;
+    let server = serve(tcp(1, "--stats puppet tcp greets")).await;
     let mut ann = server.join("/x").await;
     let port = ann.hears_text().await;
     let answer = server.door("/y").refused(503).await;
     assert!(answer.header("retry-after").is_some());
     ann.leaves().await;
-    server.has_programs(0).await;
+    server.has_no_rooms().await;
     let mut bob = server.join("/y").await;
     bob.hears(&port).await;
 }
