@@ -23,7 +23,7 @@ use super::turns::{Turn, Turns};
 use crate::frame::{ClientId, Kind};
 use crate::ws::codec;
 use patience::Care;
-pub(super) use patience::{LOOK, NO_SIGN, Patience};
+pub(super) use patience::{LOOK, Patience};
 
 /// Pieces handed out for one write: as many as one `writev` takes well.
 const PIECES_MAX: usize = 64;
@@ -489,7 +489,7 @@ impl Feed {
         }
         member.keep(waker);
         member.waiting = true;
-        member.care = Care::Due;
+        member.care = Care::default();
         Next::Wait
     }
 
@@ -530,8 +530,8 @@ impl Feed {
             }
             left -= piece.bytes.len();
         }
-        if written > 0 && member.care == Care::Due {
-            member.care = Care::Alive;
+        if written > 0 {
+            member.care.took();
         }
         if begun.is_some() || full.is_some() {
             self.turns.settle(&mut member.turn);

@@ -13,7 +13,7 @@ use serde::Serialize;
 use tokio::sync::{broadcast, watch};
 
 use super::close::Close;
-use super::feed::{Feed, LOOK, NO_SIGN, Patience};
+use super::feed::{Feed, LOOK, Patience};
 use super::history::History;
 use super::inbox::Inbox;
 use super::name::RoomName;
@@ -337,7 +337,6 @@ impl Room {
 
     /// Waits for clients that are about to fall behind, as long as there is patience.
     pub(super) async fn bear(&self, patience: &mut Patience) {
-        let mut watched = Duration::ZERO;
         loop {
             let begun = Instant::now();
             // Less than a look is less than the clock can tell, and would add up unseen.
@@ -355,13 +354,10 @@ impl Room {
             // Either way the loop looks again.
             let _ = tokio::time::timeout(LOOK, go).await;
             let waited = begun.elapsed();
-            watched += waited;
             let mut hall = self.hall.lock();
-            if !hall.feed.is_busy() {
-                patience.spend(waited, Instant::now());
-            }
-            if watched >= NO_SIGN {
-                watched = Duration::ZERO;
+            let busy = hall.feed.is_busy();
+            let cost = if busy { Duration::ZERO } else { waited };
+            if patience.spend(waited, cost, Instant::now()) {
                 hall.feed.give_up_silent();
             }
         }
