@@ -4,7 +4,11 @@
 //! The API server is the only coordinator; clocks are monotonic and never compared between pods.
 //! Nothing of this is contacted without `--kube`.
 
+pub mod api;
+pub mod claims;
 pub mod names;
+pub mod session;
+pub mod takeover;
 pub mod view;
 
 use std::net::SocketAddr;
@@ -81,4 +85,9 @@ pub struct Options {
     pub rooms_annotation: usize,
     /// Most rooms of this pod; 0 = a gateway.
     pub max_rooms: usize,
+}
+
+/// That long, give or take a fifth, so that the pods of a fleet do not act in step.
+fn jittered(duration: Duration) -> Duration {
+    duration.mul_f64(rand::random_range(0.8..1.2))
 }

@@ -13,6 +13,10 @@ pub const ENDPOINT: &str = "scalesocket.dev/endpoint";
 pub const PUBLIC: &str = "scalesocket.dev/public";
 /// What the session takes: `ready`, `draining`.
 pub const STATE: &str = "scalesocket.dev/state";
+/// The state in which new rooms are taken.
+pub const READY: &str = "ready";
+/// The state in which rooms that live go on, and no others are taken.
+pub const DRAINING: &str = "draining";
 /// How many rooms the owner has.
 pub const ROOMS: &str = "scalesocket.dev/rooms";
 /// How many rooms the owner takes.

@@ -4,13 +4,21 @@
 //! themselves say who is right. It keeps of each object what is needed, so that 10,000 claims are
 //! a few megabytes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::StreamExt;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, ResourceExt};
 use parking_lot::RwLock;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tracing::{debug, warn};
 
 use super::names;
 use crate::room::{Owner, RoomName};
@@ -36,8 +44,10 @@ pub struct Session {
     pub rooms: usize,
     /// Rooms it takes; 0 for a gateway.
     pub limit: usize,
-    /// The object's version.
+    /// What every write changes.
     pub version: String,
+    /// How long a renewal is good for; none if the session is not fenced.
+    pub lease: Option<Duration>,
     /// When this version was first seen here.
     pub seen: Instant,
 }
@@ -51,8 +61,6 @@ pub struct Claimed {
     pub session: u128,
     /// That session's name.
     pub session_name: String,
-    /// Where the owner was reached when it claimed the room.
-    pub endpoint: SocketAddr,
 }
 
 /// What is known of a pod object.
@@ -78,10 +86,19 @@ struct Known {
     pods: HashMap<String, Arc<PodSeen>>,
     /// Pods that were seen and are gone, by uid: since when, and whether all had ended before.
     gone: HashMap<String, Gone>,
-    /// Whether both watches have told all there is at least once.
+    /// How many claims each session has.
+    rooms: HashMap<u128, usize>,
+    /// Whether the watches have told all there is at least once.
     leases_synced: bool,
     pods_synced: bool,
+    /// Since when the watch of leases has not failed.
+    steady: Option<Instant>,
 }
+
+/// How long one watch lasts. It is also how long a dead connection may go unnoticed.
+const WATCH_SECONDS: u32 = 60;
+/// How long it is remembered that a pod is gone: longer than any takeover waits.
+const GONE_KEPT: Duration = Duration::from_secs(3600);
 
 /// That a pod object is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +107,155 @@ pub struct Gone {
     pub since: Instant,
     /// Whether its containers had ended before.
     pub terminated: bool,
+}
+
+impl Known {
+    fn put_lease(&mut self, lease: &Lease) {
+        let name = lease.name_any();
+        if name.starts_with(names::SESSION_PREFIX) {
+            let Some(mut session) = Session::read(lease) else {
+                warn!(lease = %name, "session ignored: it does not say who it is");
+                return self.drop_lease(&name);
+            };
+            if let Some(old) = self.sessions.get(&name)
+                && (old.id, &old.version) == (session.id, &session.version)
+            {
+                session.seen = old.seen;
+            }
+            self.sessions.insert(name, Arc::new(session));
+        } else if name.starts_with(names::CLAIM_PREFIX) {
+            let Some(claim) = Claimed::read(lease) else {
+                warn!(lease = %name, "claim ignored: it does not say whose it is");
+                return self.drop_lease(&name);
+            };
+            self.drop_lease(&name);
+            *self.rooms.entry(claim.session).or_default() += 1;
+            self.claims.insert(name, Arc::new(claim));
+        }
+    }
+
+    fn drop_lease(&mut self, name: &str) {
+        self.sessions.remove(name);
+        if let Some(claim) = self.claims.remove(name)
+            && let Some(rooms) = self.rooms.get_mut(&claim.session)
+        {
+            *rooms -= 1;
+            if *rooms == 0 {
+                self.rooms.remove(&claim.session);
+            }
+        }
+    }
+
+    fn put_pod(&mut self, pod: &Pod) {
+        let (Some(uid), name) = (pod.uid(), pod.name_any()) else {
+            return;
+        };
+        let seen = PodSeen::read(uid, pod);
+        let replaced = self.pods.get(&name).filter(|old| old.uid != seen.uid);
+        if let Some(old) = replaced.cloned() {
+            self.pod_has_gone(&old);
+        }
+        self.gone.remove(&seen.uid);
+        self.pods.insert(name, Arc::new(seen));
+    }
+
+    fn drop_pod(&mut self, name: &str) {
+        if let Some(old) = self.pods.remove(name) {
+            self.pod_has_gone(&old);
+        }
+    }
+
+    fn pod_has_gone(&mut self, pod: &PodSeen) {
+        let now = Instant::now();
+        self.gone.retain(|_, gone| now - gone.since < GONE_KEPT);
+        let terminated = pod.terminated;
+        let gone = Gone {
+            since: now,
+            terminated,
+        };
+        self.gone.insert(pod.uid.clone(), gone);
+    }
+}
+
+impl Session {
+    pub(super) fn read(lease: &Lease) -> Option<Session> {
+        let spec = lease.spec.as_ref()?;
+        let annotations = lease.annotations();
+        let number = |name: &str| annotations.get(name).and_then(|text| text.parse().ok());
+        let address = |name: &str| annotations.get(name).and_then(|text| text.parse().ok());
+        let name = lease.name_any();
+        Some(Session {
+            id: names::uid(&lease.uid()?)?,
+            pod: spec
+                .holder_identity
+                .as_deref()?
+                .split_once('/')?
+                .0
+                .to_owned(),
+            pod_uid: name.strip_prefix(names::SESSION_PREFIX)?.to_owned(),
+            endpoint: address(names::ENDPOINT)?,
+            public: address(names::PUBLIC),
+            ready: annotations
+                .get(names::STATE)
+                .is_some_and(|state| state == names::READY),
+            rooms: number(names::ROOMS).unwrap_or(0),
+            limit: number(names::LIMIT).unwrap_or(0),
+            version: lease.resource_version()?,
+            lease: spec
+                .lease_duration_seconds
+                .and_then(|seconds| u64::try_from(seconds).ok())
+                .map(Duration::from_secs),
+            seen: Instant::now(),
+            name,
+        })
+    }
+}
+
+impl Claimed {
+    pub(super) fn read(lease: &Lease) -> Option<Claimed> {
+        let owners = lease.owner_references();
+        let owner = owners.iter().find(|owner| owner.kind == "Lease")?;
+        Some(Claimed {
+            uid: lease.uid()?,
+            session: names::uid(&owner.uid)?,
+            session_name: owner.name.clone(),
+        })
+    }
+}
+
+impl PodSeen {
+    fn read(uid: String, pod: &Pod) -> PodSeen {
+        let status = pod.status.as_ref();
+        let condition = |kind: &str| {
+            let conditions = status.and_then(|status| status.conditions.as_deref());
+            conditions
+                .unwrap_or_default()
+                .iter()
+                .any(|condition| condition.type_ == kind && condition.status == "True")
+        };
+        let ended = |all: Option<&Vec<ContainerStatus>>| {
+            let all = all.map(Vec::as_slice).unwrap_or_default();
+            let terminated = |one: &ContainerStatus| {
+                one.state
+                    .as_ref()
+                    .is_some_and(|state| state.terminated.is_some())
+            };
+            all.iter().all(terminated)
+        };
+        let leaving = pod.metadata.deletion_timestamp.is_some();
+        let containers = status.and_then(|status| status.container_statuses.as_ref());
+        let inits = status.and_then(|status| status.init_container_statuses.as_ref());
+        PodSeen {
+            uid,
+            ready: condition("Ready"),
+            leaving,
+            // Of a pod that is not on its way out, containers are started again.
+            terminated: leaving
+                && containers.is_some_and(|all| !all.is_empty())
+                && ended(containers)
+                && ended(inits),
+        }
+    }
 }
 
 /// See the module's documentation. Clones share it.
@@ -159,6 +325,16 @@ impl View {
         self.known.read().claims.len()
     }
 
+    /// How many claims that session has.
+    pub fn rooms_of(&self, session: u128) -> usize {
+        self.known.read().rooms.get(&session).copied().unwrap_or(0)
+    }
+
+    /// Since when the watch of leases has told everything without a break; none while it does not.
+    pub fn steady(&self) -> Option<Instant> {
+        self.known.read().steady
+    }
+
     /// The pod object of that name.
     pub fn pod(&self, name: &str) -> Option<Arc<PodSeen>> {
         self.known.read().pods.get(name).cloned()
@@ -177,5 +353,88 @@ impl View {
             since: now,
             terminated: false,
         }))
+    }
+
+    /// Follows the API server for ever.
+    pub async fn run(&self, leases: Api<Lease>, pods: Api<Pod>) {
+        let selector = format!("{}={}", names::FLEET, self.fleet);
+        let config = watcher::Config::default()
+            .labels(&selector)
+            .timeout(WATCH_SECONDS);
+        tokio::join!(
+            self.follow_leases(leases, config.clone()),
+            self.follow_pods(pods, config)
+        );
+    }
+
+    async fn follow_leases(&self, leases: Api<Lease>, config: watcher::Config) {
+        let mut events = watcher(leases, config).default_backoff().boxed();
+        let mut listed = HashSet::new();
+        while let Some(event) = events.next().await {
+            let mut known = self.known.write();
+            if event.is_ok() {
+                known.steady.get_or_insert_with(Instant::now);
+            }
+            match event {
+                Ok(Event::Apply(lease)) => known.put_lease(&lease),
+                Ok(Event::Delete(lease)) => known.drop_lease(&lease.name_any()),
+                Ok(Event::Init) => listed.clear(),
+                Ok(Event::InitApply(lease)) => {
+                    listed.insert(lease.name_any());
+                    known.put_lease(&lease);
+                }
+                Ok(Event::InitDone) => {
+                    let all = known.sessions.keys().chain(known.claims.keys());
+                    let over: Vec<_> = all
+                        .filter(|name| !listed.contains(*name))
+                        .cloned()
+                        .collect();
+                    over.iter().for_each(|name| known.drop_lease(name));
+                    listed = HashSet::new();
+                    known.leases_synced = true;
+                }
+                Err(error) => {
+                    known.steady = None;
+                    debug!(%error, "watch of leases failed; trying again");
+                    continue;
+                }
+            }
+            drop(known);
+            self.changed.send_modify(|count| *count += 1);
+        }
+    }
+
+    async fn follow_pods(&self, pods: Api<Pod>, config: watcher::Config) {
+        let mut events = watcher(pods, config).default_backoff().boxed();
+        let mut listed = HashSet::new();
+        while let Some(event) = events.next().await {
+            let mut known = self.known.write();
+            match event {
+                Ok(Event::Apply(pod)) => known.put_pod(&pod),
+                Ok(Event::Delete(pod)) => {
+                    // What it says at its end is what was last known of its containers.
+                    known.put_pod(&pod);
+                    known.drop_pod(&pod.name_any());
+                }
+                Ok(Event::Init) => listed.clear(),
+                Ok(Event::InitApply(pod)) => {
+                    listed.insert(pod.name_any());
+                    known.put_pod(&pod);
+                }
+                Ok(Event::InitDone) => {
+                    let over = known.pods.keys().filter(|name| !listed.contains(*name));
+                    let over: Vec<_> = over.cloned().collect();
+                    over.iter().for_each(|name| known.drop_pod(name));
+                    listed = HashSet::new();
+                    known.pods_synced = true;
+                }
+                Err(error) => {
+                    debug!(%error, "watch of pods failed; trying again");
+                    continue;
+                }
+            }
+            drop(known);
+            self.changed.send_modify(|count| *count += 1);
+        }
     }
 }
