@@ -71,7 +71,7 @@ enum Look {
     /// It is gone, or was dead and is gone now: try again.
     Free,
     /// It is the one that this very request has made.
-    Ours(Lease),
+    Ours(Box<Lease>),
     /// Its owner lives.
     Owned(Owner),
 }
@@ -192,7 +192,7 @@ impl Claims {
             let made = match made {
                 Some(made) => made,
                 None => match inner.look(&name, session, &holder).await {
-                    Ok(Look::Ours(lease)) => lease,
+                    Ok(Look::Ours(lease)) => *lease,
                     Ok(Look::Free) => continue,
                     Ok(Look::Owned(owner)) => return Err(Unclaimed::Elsewhere(owner)),
                     Err(failure) => {
@@ -275,7 +275,7 @@ impl Inner {
             .as_ref()
             .and_then(|spec| spec.holder_identity.as_deref());
         if made_by == Some(holder) {
-            return Ok(Look::Ours(lease));
+            return Ok(Look::Ours(Box::new(lease)));
         }
         let uid = lease.uid().unwrap_or_default();
         let Some(claim) = Claimed::read(&lease) else {
