@@ -5,6 +5,7 @@
 //! Nothing of this is contacted without `--kube`.
 
 pub mod names;
+pub mod publish;
 pub mod view;
 
 use std::net::SocketAddr;

@@ -127,7 +127,10 @@ async fn an_outage_is_about_everybody_and_stops_the_collector_too() {
     assert_eq!(code(create(&double, "pod-a", "one").await.unwrap()).0, 503);
     double.owner_departed("set-1");
     sleep(Duration::from_secs(60)).await;
-    assert!(!is_ending(&double), "its controllers cannot reach the server either");
+    assert!(
+        !is_ending(&double),
+        "its controllers cannot reach the server either"
+    );
     double.outage(Line::Open);
     assert!(create(&double, "pod-a", "one").await.unwrap().is_ok());
     ends(double.until(is_ending)).await;
