@@ -31,7 +31,7 @@ struct Stage {
 }
 
 fn name(text: &str) -> RoomName {
-    RoomName::parse(text).unwrap()
+    RoomName::parse(text).expect("a name of a room")
 }
 
 /// A publisher of an empty pod, which may do nothing but read and patch pods.
@@ -78,6 +78,11 @@ impl Drop for Stage {
     }
 }
 
+fn annotation(double: &Double, key: &str) -> Value {
+    let pod = double.get(Resource::Pods, POD).unwrap_or_default();
+    pod["metadata"]["annotations"][key].clone()
+}
+
 impl Stage {
     fn change(&self, change: impl FnOnce(&mut Snapshot)) {
         change(&mut self.now.lock());
@@ -90,8 +95,7 @@ impl Stage {
     }
 
     fn annotation(&self, key: &str) -> Value {
-        let pod = self.double.get(Resource::Pods, POD).unwrap();
-        pod["metadata"]["annotations"][key].clone()
+        annotation(&self.double, key)
     }
 
     fn listed(&self) -> Value {
@@ -105,10 +109,7 @@ impl Stage {
     /// Waits until the list of rooms is that, and gives how long it took.
     async fn lists(&self, rooms: &str) -> Duration {
         let begun = Instant::now();
-        let lists = |double: &Double| {
-            let pod = double.get(Resource::Pods, POD).unwrap();
-            pod["metadata"]["annotations"]["scalesocket.dev/rooms"] == rooms
-        };
+        let lists = |double: &Double| annotation(double, "scalesocket.dev/rooms") == rooms;
         let wait = self.double.until(lists);
         let waited = tokio::time::timeout(Duration::from_secs(600), wait).await;
         assert!(waited.is_ok(), "{rooms} never came: {}", self.listed());
@@ -172,10 +173,7 @@ async fn an_end_of_readiness_is_told_at_once() {
     stage.lists(r#"{"chess":1}"#).await;
     let begun = Instant::now();
     stage.change(|now| now.state = State::Draining);
-    let drains = |double: &Double| {
-        let pod = double.get(Resource::Pods, POD).unwrap();
-        pod["metadata"]["annotations"]["scalesocket.dev/state"] == "draining"
-    };
+    let drains = |double: &Double| annotation(double, "scalesocket.dev/state") == "draining";
     stage.double.until(drains).await;
     assert!(begun.elapsed() <= seconds(0.3), "{:?}", begun.elapsed());
 }
@@ -320,10 +318,7 @@ async fn ten_thousand_rooms_with_hostile_names_stay_within_the_budget() {
         .collect();
     rooms.sort();
     stage.change(|now| now.rooms = rooms);
-    let truncated = |double: &Double| {
-        let pod = double.get(Resource::Pods, POD).unwrap();
-        pod["metadata"]["annotations"]["scalesocket.dev/rooms-truncated"] == "true"
-    };
+    let truncated = |double: &Double| annotation(double, "scalesocket.dev/rooms-truncated") == "true";
     stage.double.until(truncated).await;
     let listed = stage.listed();
     let text = listed.as_str().unwrap();
@@ -349,10 +344,7 @@ async fn where_others_filled_the_annotations_the_list_gives_way() {
         .map(|it| (name(&format!("room-{it}")), 1))
         .collect();
     stage.change(|now| now.rooms = rooms);
-    let counted = |double: &Double| {
-        let pod = double.get(Resource::Pods, POD).unwrap();
-        pod["metadata"]["annotations"]["scalesocket.dev/rooms-count"] == "2000"
-    };
+    let counted = |double: &Double| annotation(double, "scalesocket.dev/rooms-count") == "2000";
     let wait = tokio::time::timeout(seconds(600.0), stage.double.until(counted)).await;
     assert!(wait.is_ok(), "the rest is published");
     assert_eq!(stage.annotation("scalesocket.dev/rooms-truncated"), "true");
