@@ -7,6 +7,7 @@
 pub mod api;
 pub mod claims;
 pub mod names;
+pub mod publish;
 pub mod session;
 pub mod takeover;
 pub mod view;
