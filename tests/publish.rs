@@ -318,7 +318,8 @@ async fn ten_thousand_rooms_with_hostile_names_stay_within_the_budget() {
         .collect();
     rooms.sort();
     stage.change(|now| now.rooms = rooms);
-    let truncated = |double: &Double| annotation(double, "scalesocket.dev/rooms-truncated") == "true";
+    let truncated =
+        |double: &Double| annotation(double, "scalesocket.dev/rooms-truncated") == "true";
     stage.double.until(truncated).await;
     let listed = stage.listed();
     let text = listed.as_str().unwrap();

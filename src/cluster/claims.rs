@@ -22,9 +22,10 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 use super::api::{Answer, Api, Failure};
+use super::chance::{jittered, unique};
 use super::session::{Standing, is_over};
 use super::view::{Claimed, Session};
-use super::{Identity, jittered, names};
+use super::{Identity, names};
 use crate::metrics::FleetMetrics;
 use crate::room::{Claim, Owner, Ownership, RoomName, Unclaimed};
 
@@ -159,11 +160,7 @@ impl Claims {
                 return Err(Unclaimed::Suspended);
             };
             inner.burnt_down(&name).await?;
-            let holder = format!(
-                "{}/{:032x}",
-                names::uid_text(session),
-                rand::random::<u128>()
-            );
+            let holder = format!("{}/{:032x}", names::uid_text(session), unique());
             let mut attempt = Attempt {
                 inner,
                 name: &name,

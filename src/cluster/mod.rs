@@ -5,6 +5,7 @@
 //! Nothing of this is contacted without `--kube`.
 
 pub mod api;
+pub mod chance;
 pub mod claims;
 pub mod names;
 pub mod publish;
@@ -86,9 +87,4 @@ pub struct Options {
     pub rooms_annotation: usize,
     /// Most rooms of this pod; 0 = a gateway.
     pub max_rooms: usize,
-}
-
-/// That long, give or take a fifth, so that the pods of a fleet do not act in step.
-fn jittered(duration: Duration) -> Duration {
-    duration.mul_f64(rand::random_range(0.8..1.2))
 }

@@ -12,13 +12,13 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use kube::core::Status;
-use rand::RngExt;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
 pub use facts::{Snapshot, State};
 
+use super::chance::jittered;
 use pace::{Outcome, Pace};
 
 /// How long a patch may take; after that nobody knows what became of it.
@@ -193,9 +193,4 @@ impl<S: Source> Publisher<S> {
         self.pace.failed(Outcome::Refused, now, jittered);
         Ok(())
     }
-}
-
-/// A time within a fifth of what it should be, so that a fleet does not write in step.
-fn jittered(time: Duration) -> Duration {
-    time.mul_f64(rand::rng().random_range(0.8..=1.2))
 }

@@ -20,9 +20,10 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{error, info, warn};
 
 use super::api::{Answer, Api, Failure, id_of};
+use super::chance::{jittered, unique};
 use super::claims::Claims;
 use super::view::View;
-use super::{Addresses, Fence, Identity, jittered, names};
+use super::{Addresses, Fence, Identity, names};
 use crate::metrics::FleetMetrics;
 
 /// Between two tries at the API server: the first and the longest wait.
@@ -262,7 +263,7 @@ impl Session {
             Err(Failure::NotFound) => {}
             Err(failure) => return Err(failure),
         }
-        let holder = format!("{}/{:032x}", identity.pod, rand::random::<u128>());
+        let holder = format!("{}/{:032x}", identity.pod, unique());
         let sent = Instant::now();
         let made = match self.api.create(&self.lease(&name, &holder)).await {
             // It may have been made all the same.

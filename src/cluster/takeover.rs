@@ -14,9 +14,10 @@ use tokio::time::{Instant, sleep};
 use tracing::{debug, info};
 
 use super::api::{Answer, Api, Deleted, Failure};
+use super::chance::jittered;
 use super::session::Standing;
 use super::view::{Session, View};
-use super::{Takeover, jittered, names};
+use super::{Takeover, names};
 
 /// How often sessions are looked at.
 const LOOK: Duration = Duration::from_secs(1);

@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
+use super::chance::jittered;
 use super::names;
 use crate::room::{Owner, RoomName};
 
@@ -93,6 +94,29 @@ struct Known {
     pods_synced: bool,
     /// Since when the watch of leases has not failed.
     steady: Option<Instant>,
+}
+
+/// Between two tries of a watch that fails.
+#[derive(Debug, Default)]
+struct Backoff(u32);
+
+/// The first and the longest wait of a [`Backoff`].
+const WAITS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+
+impl Iterator for Backoff {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let wait = WAITS.0.saturating_mul(2u32.saturating_pow(self.0));
+        self.0 += 1;
+        Some(jittered(wait.min(WAITS.1)))
+    }
+}
+
+impl kube::runtime::utils::Backoff for Backoff {
+    fn reset(&mut self) {
+        self.0 = 0;
+    }
 }
 
 /// How long one watch lasts. It is also how long a dead connection may go unnoticed.
@@ -368,7 +392,7 @@ impl View {
     }
 
     async fn follow_leases(&self, leases: Api<Lease>, config: watcher::Config) {
-        let mut events = watcher(leases, config).default_backoff().boxed();
+        let mut events = watcher(leases, config).backoff(Backoff::default()).boxed();
         let mut listed = HashSet::new();
         while let Some(event) = events.next().await {
             let mut known = self.known.write();
@@ -405,7 +429,7 @@ impl View {
     }
 
     async fn follow_pods(&self, pods: Api<Pod>, config: watcher::Config) {
-        let mut events = watcher(pods, config).default_backoff().boxed();
+        let mut events = watcher(pods, config).backoff(Backoff::default()).boxed();
         let mut listed = HashSet::new();
         while let Some(event) = events.next().await {
             let mut known = self.known.write();
