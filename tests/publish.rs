@@ -12,7 +12,6 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use proptest::prelude::*;
 use scalesocket::cluster::publish::{AnotherPod, Options, Publisher, Snapshot, State};
-use scalesocket::metrics::FleetMetrics;
 use scalesocket::room::RoomName;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -104,7 +103,7 @@ fn stage_of(double: Double, uid: &str, rooms_annotation: usize) -> Stage {
         uid: uid.to_owned(),
         rooms_annotation,
     };
-    let publisher = Publisher::new(api, options, source, FleetMetrics::default());
+    let publisher = Publisher::new(api, options, source);
     Stage {
         publisher: TaskTracker::new().spawn(publisher.run()),
         double,

@@ -86,15 +86,20 @@ pub struct Publisher<S> {
 
 impl<S: Source> Publisher<S> {
     /// Publishes `source` in the annotations of a pod that `api` reaches.
-    pub fn new(api: Api<Pod>, options: Options, source: S, metrics: FleetMetrics) -> Self {
+    pub fn new(api: Api<Pod>, options: Options, source: S) -> Self {
         Publisher {
             api,
             options,
             source,
-            metrics,
+            metrics: FleetMetrics::default(),
             pace: Pace::default(),
             refused: None,
         }
+    }
+
+    /// Counts its requests there.
+    pub fn counted(self, metrics: FleetMetrics) -> Self {
+        Publisher { metrics, ..self }
     }
 
     /// Publishes until it is dropped, or the pod turns out to be another one.
