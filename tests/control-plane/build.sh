@@ -30,10 +30,17 @@ kubernetes=$(sed -n 's|^[[:space:]]*k8s.io/kubernetes ||p' go.mod)
 [[ $kubernetes =~ ^v1\.([0-9]+)\.[0-9]+$ ]] || die "go.mod pins no release of k8s.io/kubernetes"
 minor=${BASH_REMATCH[1]}
 
-# The key covers all that decides the binaries: the sources here, every pinned module, the compiler.
+# The server reports this version, and its feature gates are those of this version: without it they are those of an
+# unreleased build.
+version=k8s.io/component-base/version
+flags="-s -w -X $version.gitVersion=$kubernetes -X $version.gitMajor=1 -X $version.gitMinor=$minor"
+flags+=" -X $version.gitTreeState=clean"
+
+# The key covers all that decides the binaries: the sources here, every pinned module, the flags, the compiler.
 key=$kubernetes-$(
     {
-        cat -- go.mod go.sum build.sh ./*/main.go
+        cat -- go.mod go.sum ./*/main.go
+        printf '%s\n' "$flags"
         go env GOVERSION GOOS GOARCH
     } | sha256sum | cut -c1-12
 )
@@ -50,11 +57,6 @@ for program in "${programs[@]}"; do
 done
 
 if ((${#missing[@]})); then
-    # The server reports this version, and its feature gates are those of this version: without it they are those
-    # of an unreleased build.
-    version=k8s.io/component-base/version
-    flags="-s -w -X $version.gitVersion=$kubernetes -X $version.gitMajor=1 -X $version.gitMinor=$minor"
-    flags+=" -X $version.gitTreeState=clean"
     say "building ${missing[*]} $kubernetes with $(go env GOVERSION); a cold build takes many minutes"
     began=$SECONDS
     fresh=$(mktemp -d -- "$assets/.build.XXXXXX")
