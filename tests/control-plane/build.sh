@@ -59,7 +59,7 @@ done
 if ((${#missing[@]})); then
     say "building ${missing[*]} $kubernetes with $(go env GOVERSION); a cold build takes many minutes"
     began=$SECONDS
-    fresh=$(mktemp -d -- "$assets/.build.XXXXXX")
+    fresh=$(mktemp -d -p "$assets")
     trap 'rm -rf -- "$fresh"' EXIT
     # One call, so that the packages all three share are compiled once and in parallel.
     go build -mod=readonly -trimpath -buildvcs=false -ldflags="$flags" -o "$fresh/" "${missing[@]/#/./}" >&2
