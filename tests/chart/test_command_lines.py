@@ -1,0 +1,143 @@
+"""The command lines in rendered pods: flags that exist, words that the server takes, times that add up."""
+
+import os
+import re
+import subprocess
+
+import pytest
+import render
+import yaml
+from server import serving
+
+REFERENCE = (render.ROOT / "docs/cli.md").read_text()
+FLAGS = set(re.findall(r"(?m)^### `(?:-\w, )?(--[a-z-]+)", REFERENCE))
+# Flags of a fleet, which a build without the feature `kube` does not have.
+OF_A_FLEET = {
+    "--kube", "--kube-claims", "--kube-fence-after", "--kube-fence-margin", "--kube-fleet", "--kube-placement",
+    "--kube-rooms-annotation", "--kube-route", "--kube-takeover-delay", "--kube-target-rooms", "--peer-addr",
+    "--peer-secret-file", "--route-timeout",
+}  # fmt: skip
+SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
+# What Kubernetes gets beyond what the flags say: the server itself, and the kubelet.
+MARGIN = 5
+
+
+def default(flag):
+    entry = re.search(rf"(?ms)^### `{flag} .*?^Default: `([^`]*)`", REFERENCE)
+    return seconds(entry.group(1))
+
+
+def seconds(text):
+    number, unit = re.fullmatch(r"([\d.]+)([a-z]*)", text).groups()
+    return float(number) * SECONDS[unit or "s"]
+
+
+def words_of(container):
+    return [str(word) for word in container.get("args", [])]
+
+
+def flags_of(container):
+    """The server's own words, before the program's."""
+    words = words_of(container)
+    return words[: words.index("--")] if "--" in words else words
+
+
+def servers(spec):
+    for container in spec.get("initContainers", []) + spec["containers"]:
+        if (container.get("command") or [""])[0].endswith("/scalesocket") and words_of(container)[0] not in ("install", "probe"):
+            yield container
+
+
+ALL = [
+    pytest.param(container, spec, id=f"{name}-{pod}")
+    for name, text in render.everything()
+    for _, pod, spec in render.pod_specs(render.objects(text))
+    for container in servers(spec)
+]
+
+
+def value(container, flag):
+    given = [word.partition("=")[2] for word in flags_of(container) if word.partition("=")[0] == flag]
+    assert len(given) <= 1, f"{flag} is given twice"
+    return given[0] if given else None
+
+
+def pre_stop(container):
+    return container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+
+
+@pytest.mark.parametrize(("container", "spec"), ALL)
+def test_every_flag_exists(container, spec):
+    of_a_fleet = OF_A_FLEET if "--kube" not in FLAGS else set()
+    used = {word.partition("=")[0] for word in flags_of(container)}
+    assert used <= FLAGS | of_a_fleet
+
+
+@pytest.mark.parametrize(("container", "spec"), ALL)
+def test_the_grace_period_is_the_sum_of_what_may_pass(container, spec):
+    times = {flag: value(container, flag) for flag in ("--drain-timeout", "--stop-eof", "--stop-grace")}
+    own = sum(default(flag) if given is None else seconds(given) for flag, given in times.items())
+    if container in spec["containers"]:
+        before = pre_stop(container)
+    else:
+        # A sidecar is told to stop when the others have: their pause and their own end come first.
+        before = max(pre_stop(other) + MARGIN for other in spec["containers"])
+        drain = times["--drain-timeout"]
+        assert pre_stop(spec["containers"][0]) >= (default("--drain-timeout") if drain is None else seconds(drain))
+    assert spec["terminationGracePeriodSeconds"] == before + own + MARGIN
+
+
+def test_the_chart_has_the_servers_own_ladder():
+    server = yaml.safe_load((render.CHART / "values.yaml").read_text())["server"]
+    assert server["stopEof"] == default("--stop-eof")
+    assert server["stopGrace"] == default("--stop-grace")
+    assert server["drainTimeout"] > default("--drain-timeout")
+
+
+@pytest.mark.parametrize(("container", "spec"), ALL)
+def test_probes_and_ports_lead_to_where_it_listens(container, spec):
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    for name, flag in (("http", "--addr"), ("admin", "--admin-addr"), ("peer", "--peer-addr")):
+        if name in ports or value(container, flag):
+            assert value(container, flag) == f"0.0.0.0:{ports[name]}"
+    assert container["livenessProbe"]["httpGet"] == {"path": "/health", "port": "http"}
+    assert container["readinessProbe"]["httpGet"] == {"path": "/ready", "port": "http"}
+
+
+@pytest.mark.parametrize(("container", "spec"), ALL)
+def test_the_server_takes_these_words(container, spec, binary, tmp_path):
+    """It starts by them: with our ports, a program that is here, and an API server that nobody is."""
+    secret = tmp_path / "secrets"
+    secret.write_text("a secret of the tests\n")
+    knows = "--kube " in subprocess.run([binary, "--help"], capture_output=True, text=True, check=True).stdout
+    words = []
+    for word in flags_of(container):
+        flag = word.partition("=")[0]
+        if flag in ("--addr", "--admin-addr", "--log") or (flag in OF_A_FLEET and not knows):
+            continue
+        if flag == "--maxrooms" and word.endswith("=0") and not knows:
+            pytest.skip("a gateway takes a build with the feature kube")
+        words.append(
+            {
+                "--peer-addr": "--peer-addr=127.0.0.1:0",
+                "--peer-secret-file": f"--peer-secret-file={secret}",
+            }.get(flag, word)
+        )
+    if "--" in words_of(container):
+        words += ["--", "cat"]
+    nobody = tmp_path / "kubeconfig"
+    nobody.write_text(yaml.safe_dump(KUBECONFIG))
+    identity = {"POD_NAME": "pod", "POD_NAMESPACE": "games", "POD_UID": "0-0-0", "POD_IP": "127.0.0.1"}
+    with serving(binary, *words, env={**os.environ, **identity, "KUBECONFIG": str(nobody)}) as server:
+        assert "ok" in server.get("/health", "public")
+
+
+KUBECONFIG = {
+    "apiVersion": "v1",
+    "kind": "Config",
+    "current-context": "nobody",
+    "contexts": [{"name": "nobody", "context": {"cluster": "nobody", "user": "nobody"}}],
+    # The discard port: nobody listens there.
+    "clusters": [{"name": "nobody", "cluster": {"server": "http://127.0.0.1:9"}}],
+    "users": [{"name": "nobody", "user": {}}],
+}
