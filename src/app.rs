@@ -76,7 +76,7 @@ pub async fn run(plan: Plan, prepared: Prepared) -> anyhow::Result<ExitCode> {
     let tasks = TaskTracker::new();
     let metrics = Metrics::new(config.metrics_rooms)?;
     let starter = starter(&config, &prepared);
-    let rooms = Rooms::new(rooms, starter, metrics.clone(), tasks.clone());
+    let rooms = Rooms::new(rooms, starter, metrics.clone(), tasks.clone(), None);
     let (ready, watched) = watch::channel(Readiness::Starting);
     let door = Arc::new(Door {
         rooms: rooms.clone(),
@@ -253,6 +253,8 @@ fn starter(config: &Config, prepared: &Prepared) -> Starter {
         ),
         Source::Program { args, .. } => (args.clone(), Transport::Stdio),
         Source::Connect(address) => (Vec::new(), Transport::Connect(address.clone())),
+        #[cfg(feature = "kube")]
+        Source::Nothing => (Vec::new(), Transport::Stdio),
     };
     let spec = Spec {
         program: prepared.program.clone().unwrap_or_default(),

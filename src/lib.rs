@@ -8,6 +8,7 @@
 //! - [`stop`]: signals and the drain story
 //! - [`telemetry`]: the tracing subscriber
 //! - [`http`]: the door: listeners, routes, the handshake, probes, stats, files
+//! - `cluster` (feature `kube`): publish, claim, route
 //! - [`ws`]: the wire: RFC 6455 codec, and one client's connection
 //! - [`room`]: rooms: registry, supervisor, backlog, clients, inbox, history
 //! - [`child`]: the program of one room: start it, talk to it, end it with all it started
@@ -23,6 +24,8 @@ compile_error!(
 pub mod app;
 pub mod child;
 pub mod cli;
+#[cfg(feature = "kube")]
+pub mod cluster;
 pub mod frame;
 pub mod http;
 pub mod install;

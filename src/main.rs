@@ -66,6 +66,8 @@ fn serve(config: Config) -> ExitCode {
             }
         }
         Source::Connect(_) => None,
+        #[cfg(feature = "kube")]
+        Source::Nothing => None,
     };
     let result = child::raise_nofile().map_err(anyhow::Error::from);
     let result = result.and_then(|(soft_nofile, descriptors)| {

@@ -6,6 +6,8 @@
 //! This module is a leaf, imports nothing of the crate and starts no task.
 
 mod exposition;
+#[cfg(feature = "kube")]
+mod fleet;
 mod instruments;
 mod series;
 mod tally;
@@ -22,6 +24,8 @@ use parking_lot::Mutex;
 use prometheus::Registry;
 
 pub use exposition::Format;
+#[cfg(feature = "kube")]
+pub use fleet::FleetMetrics;
 pub use series::{RoomFigures, RoomSeries};
 pub use unique::Unique;
 
@@ -67,7 +71,7 @@ struct Inner {
     /// Held for a whole scrape: the sample belongs to one scrape at a time.
     scrape: Mutex<()>,
     // The exporter knows the provider only weakly; without this the scrapes would be empty.
-    _provider: SdkMeterProvider,
+    provider: SdkMeterProvider,
 }
 
 /// What the callbacks of the instruments read.
@@ -136,7 +140,7 @@ impl Metrics {
             first_message,
             registry,
             scrape: Mutex::new(()),
-            _provider: provider,
+            provider,
         })))
     }
 
@@ -212,6 +216,14 @@ impl Metrics {
     /// Whether the server takes no new rooms any more.
     pub fn set_draining(&self, draining: bool) {
         self.0.state.draining.store(draining, Relaxed);
+    }
+
+    /// The figures of a fleet's server, which are shown from now on.
+    #[cfg(feature = "kube")]
+    pub fn fleet(&self) -> FleetMetrics {
+        let fleet = FleetMetrics::default();
+        fleet.declare(&self.0.provider);
+        fleet
     }
 
     /// What was counted since the start.

@@ -140,6 +140,28 @@ fn play(name: &str) {
 }
 
 #[tokio::test]
+async fn what_may_live_no_longer_is_killed_and_nothing_is_started() {
+    let warden = warden();
+    let stubborn = "trap '' TERM; (trap '' TERM; setsid sleep 1000 & echo $!); sleep 1000";
+    let mut child = start(&warden, sh(stubborn, &[])).await;
+    let daemon = line(&mut child).await;
+    // A later time takes the place of an earlier one.
+    warden.may_live_until(Some(Instant::now() + FOREVER));
+    warden.may_live_until(Some(Instant::now()));
+    assert_eq!(soon(child.life.exited()).await, Exit::Signal(libc::SIGKILL));
+    soon(child.life.gone()).await;
+    assert!(!Path::new(&format!("/proc/{}", daemon.trim())).exists());
+    let refused = fails(&warden, sh("exit 0", &[])).await;
+    assert!(matches!(refused, StartError::Refused { .. }), "{refused}");
+    warden.may_live_until(None);
+    let mut child = start(&warden, sh("exit 3", &[])).await;
+    assert_eq!(soon(child.life.exited()).await, Exit::Code(3));
+    child.life.stop();
+    soon(child.life.gone()).await;
+    soon(warden.shutdown()).await;
+}
+
+#[tokio::test]
 async fn bytes_go_both_ways_and_a_program_that_saves_on_eof_has_saved() {
     let warden = warden();
     let dir = tempfile::tempdir().unwrap();

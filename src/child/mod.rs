@@ -6,6 +6,7 @@
 //! What the bytes mean and when a room ends is not decided here.
 
 mod attach;
+mod clock;
 mod env;
 mod exit;
 mod fdpass;

@@ -31,6 +31,9 @@ pub(super) enum Request {
     },
     /// Kill all of the room.
     Kill { id: u64 },
+    /// Kill all rooms at that time of [`clock`](super::clock), and start none from then on, unless
+    /// told of a later one before.
+    Until { at: u64 },
 }
 
 /// What to execute.
@@ -68,6 +71,7 @@ impl Request {
             Request::Start { id, .. } => Frame::new(1, *id),
             Request::Stop { id, .. } => Frame::new(2, *id),
             Request::Kill { id } => Frame::new(3, *id),
+            Request::Until { at } => Frame::new(4, *at),
         };
         match self {
             Request::Start { launch, .. } => {
@@ -87,7 +91,7 @@ impl Request {
                 frame.word(*signal as u32);
                 frame.number(usize::try_from(grace.as_millis()).unwrap_or(usize::MAX));
             }
-            Request::Kill { .. } => {}
+            Request::Kill { .. } | Request::Until { .. } => {}
         }
         frame.finish()
     }
@@ -120,6 +124,7 @@ impl Request {
                     Request::Stop { id, signal, grace }
                 }
                 3 => Request::Kill { id },
+                4 => Request::Until { at: id },
                 _ => return None,
             })
         })
@@ -299,6 +304,7 @@ mod tests {
                 }
             }),
             any::<u64>().prop_map(|id| Request::Kill { id }),
+            any::<u64>().prop_map(|at| Request::Until { at }),
         ]
     }
 

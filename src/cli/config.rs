@@ -65,7 +65,7 @@ pub struct Config {
 
     /// The only rooms that exist; none = any valid name. Valid names without duplicates.
     pub rooms: Option<Vec<String>>,
-    /// Most rooms at once, at least 1.
+    /// Most rooms at once, at least 1; 0 for a gateway.
     pub maxrooms: usize,
     /// Most clients at once; none = what the descriptor limit allows.
     pub max_clients: Option<usize>,
@@ -127,6 +127,10 @@ pub struct Config {
     /// Added to HTTP responses: valid names and values.
     pub header: Vec<(String, String)>,
 
+    /// Be one pod of a fleet; none = alone.
+    #[cfg(feature = "kube")]
+    pub cluster: Option<super::cluster::Cluster>,
+
     /// How log lines look.
     pub log: LogFormat,
     /// -1 = warnings (`-q`), 0 = info, 1 = debug, 2 and more = trace.
@@ -148,6 +152,9 @@ pub enum Source {
     },
     /// A program that already runs: one connection to this `HOST:PORT` per room.
     Connect(String),
+    /// Nobody: a gateway to other pods.
+    #[cfg(feature = "kube")]
+    Nothing,
 }
 
 /// A place to listen at, or to connect to.

@@ -25,6 +25,12 @@ pub(super) fn name(flag: &str) -> String {
     )
 }
 
+/// The variable that pods customarily have from the Downward API: `POD_NAME` for `--pod-name`.
+fn downward(flag: &str) -> Option<String> {
+    let what = flag.strip_prefix("pod-")?;
+    Some(format!("POD_{}", what.to_ascii_uppercase()))
+}
+
 /// The words that the environment adds to what was given, and where they came from.
 pub(super) fn words(
     command: &clap::Command,
@@ -45,7 +51,7 @@ pub(super) fn words(
                 .filter(|value| !value.is_empty())
                 .map(|v| (name, v))
         };
-        let Some((name, value)) = spellings.map(name).find_map(set) else {
+        let Some((name, value)) = spellings.map(name).chain(downward(long)).find_map(set) else {
             continue;
         };
         words.extend(spelled(arg, long, &name, &value)?);

@@ -256,7 +256,7 @@ pub(super) struct Cli {
     pub rooms: Option<Vec<String>>,
 
     /// Most rooms at once [default: 1024]
-    #[arg(long, alias = "maxforks", value_name = "N", value_parser = values::count,
+    #[arg(long, alias = "maxforks", value_name = "N", value_parser = values::rooms,
           help_heading = "Who may come in")]
     pub maxrooms: Option<usize>,
 
@@ -428,6 +428,10 @@ pub(super) struct Cli {
     /// Log only warnings and errors
     #[arg(short, long, help_heading = "Logging")]
     pub quiet: bool,
+
+    #[cfg(feature = "kube")]
+    #[command(flatten)]
+    pub cluster: super::cluster::Flags,
 }
 
 /// The definitions that help, reference, completions and manual page are made from.

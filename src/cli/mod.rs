@@ -4,6 +4,8 @@
 //! `flags`, their forms in `values`, what may not stand together in `validate`; the
 //! reference in `docs/cli.md` is printed from the same definitions by [`reference()`].
 
+#[cfg(feature = "kube")]
+mod cluster;
 mod complaint;
 mod config;
 mod environment;
@@ -23,6 +25,8 @@ use std::time::Duration;
 
 use clap::FromArgMatches;
 
+#[cfg(feature = "kube")]
+pub use cluster::{Claims, Cluster, Placement, Route};
 pub use config::{
     Cache, ClientFraming, Config, DEFAULT_ADDR, Keep, Listen, LogFormat, Refuse, Restart,
     ServerFraming, Slow, Source, Stderr,

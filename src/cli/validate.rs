@@ -34,13 +34,18 @@ pub(super) fn validate(cli: Cli) -> Result<Config, String> {
         None => None,
     };
     let admin = cli.admin_addr.is_some();
+    let maxrooms = cli
+        .maxrooms
+        .unwrap_or(if cli.oneshot { 1 } else { MAX_ROOMS });
+    #[cfg(feature = "kube")]
+    let cluster = super::cluster::validate(&cli.cluster, maxrooms)?;
     Ok(Config {
+        #[cfg(feature = "kube")]
+        cluster,
+        maxrooms,
         joinmsg: message(&cli.joinmsg, "Join"),
         leavemsg: message(&cli.leavemsg, "Leave"),
         rooms: cli.rooms.clone().map(without_duplicates),
-        maxrooms: cli
-            .maxrooms
-            .unwrap_or(if cli.oneshot { 1 } else { MAX_ROOMS }),
         source: source(&cli)?,
         server_framing,
         client_framing,
@@ -245,7 +250,23 @@ fn refuse_contradictions(cli: &Cli) -> Result<(), String> {
              the two"
         ));
     }
+    #[cfg(feature = "kube")]
+    refuse_in_fleets(cli)?;
     refuse_nonsense(cli)
+}
+
+/// Rooms that others cannot find by their name cannot be claimed.
+#[cfg(feature = "kube")]
+fn refuse_in_fleets(cli: &Cli) -> Result<(), String> {
+    let claims = cli.cluster.kube && cli.cluster.kube_claims != Some(super::Claims::Off);
+    let alone = [(cli.oneshot, "--oneshot"), (cli.isolate, "--isolate")];
+    match alone.into_iter().find(|(given, _)| claims && *given) {
+        Some((_, flag)) => Err(format!(
+            "{flag} cannot go with --kube and its claims: its rooms are not shared, so add \
+             --kube-claims off"
+        )),
+        None => Ok(()),
+    }
 }
 
 /// What a single flag can say that nobody can mean.
@@ -303,6 +324,8 @@ fn source(cli: &Cli) -> Result<Source, String> {
             cmd,
             args: words.collect(),
         }),
+        #[cfg(feature = "kube")]
+        None if cli.maxrooms == Some(0) => Ok(Source::Nothing),
         None => Err(
             "there is no program to serve: name one, as in `scalesocket cat`, \
                      or see `scalesocket --help`"

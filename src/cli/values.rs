@@ -95,6 +95,49 @@ pub(super) fn count(text: &str) -> Result<usize, String> {
     }
 }
 
+/// How many rooms: at least one, where there is no fleet to be a gateway of.
+pub(super) fn rooms(text: &str) -> Result<usize, String> {
+    match cfg!(feature = "kube") && text == "0" {
+        true => Ok(0),
+        false => count(text),
+    }
+}
+
+/// The name or uid of an object.
+#[cfg(feature = "kube")]
+pub(super) fn named(text: &str) -> Result<String, String> {
+    let visible = |b: u8| b.is_ascii_graphic() && b != b'/';
+    match !text.is_empty() && text.len() <= 253 && text.bytes().all(visible) {
+        true => Ok(text.to_owned()),
+        false => Err("write the name that the object has in Kubernetes".into()),
+    }
+}
+
+/// The path of a file.
+#[cfg(feature = "kube")]
+pub(super) fn file(text: &str) -> Result<PathBuf, String> {
+    match text {
+        "" | "-" => Err("write the path of a file".into()),
+        path => Ok(PathBuf::from(path)),
+    }
+}
+
+/// A label's value (Kubernetes: 63 letters, digits, `-`, `_`, `.`; letters or digits at both ends).
+#[cfg(feature = "kube")]
+pub(super) fn label(text: &str) -> Result<String, String> {
+    let inside = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    let ends = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
+    let bytes = text.as_bytes();
+    match bytes.len() <= 63
+        && bytes.iter().all(|b| inside(*b))
+        && ends(bytes.first())
+        && ends(bytes.last())
+    {
+        true => Ok(text.to_owned()),
+        false => Err("write the value of a label: up to 63 letters, digits, - _ or .".into()),
+    }
+}
+
 /// Rooms with series of their own. A million is beyond what a scraper takes.
 pub(super) fn series(text: &str) -> Result<usize, String> {
     match whole(text) {

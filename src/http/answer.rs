@@ -33,6 +33,7 @@ impl Denied {
             Denied::Origin | Denied::Room(Refusal::NotAllowed) => StatusCode::FORBIDDEN,
             Denied::Version | Denied::NotWebsocket => StatusCode::UPGRADE_REQUIRED,
             Denied::Room(Refusal::PerAddress) => StatusCode::TOO_MANY_REQUESTS,
+            Denied::Room(Refusal::Elsewhere(_)) => StatusCode::MISDIRECTED_REQUEST,
             Denied::Starting | Denied::Room(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }

@@ -122,6 +122,7 @@ fn look(door: &Door, request: &Request<Body>) -> Result<(RoomName, Newcomer), De
         .unwrap_or_default();
     let newcomer = Newcomer {
         address: ends.remote.map(|remote| remote.ip().to_canonical()),
+        passed_on: false,
         variables: variables(request, ends, component, rest),
     };
     Ok((name, newcomer))

@@ -44,7 +44,7 @@ pub struct Options {
     pub persist_history: bool,
     /// The rooms there may be; `None`: any.
     pub rooms: Option<HashSet<RoomName>>,
-    /// Most live rooms.
+    /// Most live rooms; 0 where there are none.
     pub max_rooms: usize,
     /// Most clients of the server.
     pub max_clients: usize,

@@ -23,6 +23,8 @@ use crate::frame::{ClientId, Encoder, Kind, Template, Visitor};
 pub struct Newcomer {
     /// Its address; none over a unix socket.
     pub address: Option<IpAddr>,
+    /// Whether another server of the fleet let it in, which then counts its address.
+    pub passed_on: bool,
     /// The CGI variables of its request (RFC 3875).
     pub variables: Vec<(OsString, OsString)>,
 }

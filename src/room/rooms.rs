@@ -12,10 +12,12 @@ use tokio::sync::{broadcast, watch};
 use tokio_util::task::TaskTracker;
 
 use super::close::Close;
+use super::flights::{Boarding, Flights, Pilot};
 use super::history::History;
 use super::live::{Order, Room, Shut};
 use super::name::RoomName;
 use super::options::Options;
+use super::ownership::{Claim, Owner, Ownership, Unclaimed};
 use super::place::{Newcomer, Place, Share};
 use super::supervisor;
 use crate::child::{Exit, Starter};
@@ -63,6 +65,15 @@ pub enum Refusal {
     /// The room was ending, and took too long to.
     #[error("the room is ending; try again")]
     Ending,
+    /// Another server of the fleet has the room.
+    #[error("the room is on another server")]
+    Elsewhere(Owner),
+    /// The fleet did not say who may run the room.
+    #[error("it cannot be told at present which server has the room; try again")]
+    ClaimUnavailable,
+    /// This server may not run rooms at present.
+    #[error("the server may not open rooms at present")]
+    Suspended,
     /// Four thousand million clients were served.
     #[error("the server has no client ids left; it needs a restart")]
     OutOfIds,
@@ -80,10 +91,27 @@ impl Refusal {
             Refusal::NoMorePorts => "no_ports",
             Refusal::Draining => "draining",
             Refusal::Ending => "ending",
+            Refusal::Elsewhere(_) => "elsewhere",
+            Refusal::ClaimUnavailable => "claim_unavailable",
+            Refusal::Suspended => "suspended",
             Refusal::OutOfIds => "out_of_ids",
         }
     }
 }
+
+impl From<Unclaimed> for Refusal {
+    fn from(why: Unclaimed) -> Self {
+        match why {
+            Unclaimed::Elsewhere(owner) => Refusal::Elsewhere(owner),
+            Unclaimed::Unavailable => Refusal::ClaimUnavailable,
+            Unclaimed::Suspended => Refusal::Suspended,
+        }
+    }
+}
+
+/// A client of a room on another server, who counts here as any other; dropping it is leaving.
+#[derive(Debug)]
+pub struct Transit(#[expect(dead_code, reason = "held for its end")] Admitted);
 
 /// A place's share of the limits; dropping it gives it back.
 #[derive(Debug)]
@@ -141,6 +169,11 @@ pub(super) struct Registry {
     addresses: Mutex<HashMap<IpAddr, usize>>,
     next_id: AtomicU32,
     draining: AtomicBool,
+    /// Whether rooms may not be opened, until they may again.
+    suspended: AtomicBool,
+    /// Asked before a room is opened; none for a server alone.
+    ownership: Option<Arc<dyn Ownership>>,
+    flights: Flights,
 }
 
 impl fmt::Debug for Registry {
@@ -156,8 +189,14 @@ impl fmt::Debug for Registry {
 pub struct Rooms(Arc<Registry>);
 
 impl Rooms {
-    /// No rooms yet. Supervisors and pumps run on `tasks`.
-    pub fn new(options: Options, starter: Starter, metrics: Metrics, tasks: TaskTracker) -> Self {
+    /// No rooms yet. Supervisors and pumps run on `tasks`. Without `ownership` all rooms are ours.
+    pub fn new(
+        options: Options,
+        starter: Starter,
+        metrics: Metrics,
+        tasks: TaskTracker,
+        ownership: Option<Arc<dyn Ownership>>,
+    ) -> Self {
         let encoder = Arc::new(Encoder::new(&options.client_framing));
         Rooms(Arc::new(Registry {
             options: Arc::new(options),
@@ -174,6 +213,9 @@ impl Rooms {
             addresses: Mutex::default(),
             next_id: AtomicU32::new(1),
             draining: AtomicBool::new(false),
+            suspended: AtomicBool::new(false),
+            ownership,
+            flights: Flights::default(),
         }))
     }
 
@@ -187,13 +229,7 @@ impl Rooms {
     pub async fn join(&self, name: RoomName, newcomer: &Newcomer) -> Result<Place, Refusal> {
         let registry = &self.0;
         let options = &registry.options;
-        if options
-            .rooms
-            .as_ref()
-            .is_some_and(|rooms| !rooms.contains(&name))
-        {
-            return Err(Refusal::NotAllowed);
-        }
+        self.allows(&name)?;
         let mut admitted = registry.admit(newcomer)?;
         let id = registry.next_id()?;
         let name = if options.isolate {
@@ -202,11 +238,32 @@ impl Rooms {
             name
         };
         let deadline = tokio::time::Instant::now() + options.start_timeout;
+        // What is held while we ask, so that nobody else does before the room is open.
+        let mut flight: Option<Pilot<'_>> = None;
+        let mut claim = None;
         loop {
-            match registry.enter(&name, id, newcomer, admitted)? {
+            match registry.enter(&name, id, newcomer, admitted, claim.take())? {
                 Entered::In(place) => return Ok(place),
+                Entered::Unclaimed(back, ownership, most) => {
+                    admitted = back;
+                    match registry.flights.board(&name, most) {
+                        Boarding::Passenger(passenger) => passenger.landed().await?,
+                        Boarding::Full => return Err(Refusal::NoMoreRooms),
+                        Boarding::Pilot(pilot) => match ownership.claim(&name).await {
+                            Ok(fresh) => {
+                                claim = Some(fresh);
+                                flight = Some(pilot);
+                            }
+                            Err(why) => {
+                                pilot.land(Err(why));
+                                return Err(why.into());
+                            }
+                        },
+                    }
+                }
                 Entered::Wait(back, mut gone) => {
                     admitted = back;
+                    drop(flight.take());
                     let wait = gone.wait_for(|gone| *gone);
                     match tokio::time::timeout_at(deadline, wait).await {
                         Ok(_) => {}
@@ -215,6 +272,19 @@ impl Rooms {
                 }
             }
         }
+    }
+
+    /// Whether there may be a room of that name at all.
+    pub fn allows(&self, name: &RoomName) -> Result<(), Refusal> {
+        match &self.0.options.rooms {
+            Some(rooms) if !rooms.contains(name) => Err(Refusal::NotAllowed),
+            _ => Ok(()),
+        }
+    }
+
+    /// A share of this server's limits for a client whose room is on another one.
+    pub fn transit(&self, newcomer: &Newcomer) -> Result<Transit, Refusal> {
+        self.0.admit(newcomer).map(Transit)
     }
 
     /// The live room of that name.
@@ -232,6 +302,11 @@ impl Rooms {
     /// How many rooms live.
     pub fn len(&self) -> usize {
         self.0.live.lock().len()
+    }
+
+    /// How many rooms live or are about to.
+    pub fn load(&self) -> usize {
+        self.len() + self.0.flights.len()
     }
 
     /// Whether no room lives.
@@ -258,6 +333,13 @@ impl Rooms {
     pub fn drain(&self) {
         self.0.draining.store(true, Relaxed);
         self.0.metrics.set_draining(true);
+    }
+
+    /// From now on no rooms are opened, until they may be again; those that live go on.
+    pub fn suspend(&self, suspended: bool) {
+        // Under the lock that rooms are opened under: who is past the check is in the list.
+        let _live = self.0.live.lock();
+        self.0.suspended.store(suspended, Relaxed);
     }
 
     /// Ends every room: its clients are closed with `close`.
@@ -293,6 +375,8 @@ impl Rooms {
 enum Entered {
     In(Place),
     Wait(Admitted, watch::Receiver<bool>),
+    /// The room is to be asked for; so many may be at once.
+    Unclaimed(Admitted, Arc<dyn Ownership>, usize),
 }
 
 impl Registry {
@@ -302,7 +386,9 @@ impl Registry {
             _server: server.ok_or(Refusal::ServerFull)?,
             address: None,
         };
-        if let (Some(most), Some(address)) = (self.options.max_clients_per_ip, newcomer.address) {
+        let most = self.options.max_clients_per_ip;
+        let most = most.filter(|_| !newcomer.passed_on);
+        if let (Some(most), Some(address)) = (most, newcomer.address) {
             let mut addresses = self.addresses.lock();
             let count = addresses.entry(address).or_default();
             if *count >= most {
@@ -330,12 +416,17 @@ impl Registry {
         id: ClientId,
         newcomer: &Newcomer,
         admitted: Admitted,
+        claim: Option<Claim>,
     ) -> Result<Entered, Refusal> {
         let mut live = self.live.lock();
         let known = live.get(name).cloned();
-        let room = match &known {
-            Some(room) => Arc::clone(room),
-            None => self.open(name, &live)?,
+        let room = match (&known, &self.ownership) {
+            (Some(room), _) => Arc::clone(room),
+            (None, Some(ownership)) if claim.is_none() => {
+                let most = self.may_open(&live)?;
+                return Ok(Entered::Unclaimed(admitted, Arc::clone(ownership), most));
+            }
+            (None, _) => self.open(name, &live)?,
         };
         match room.enter(id, newcomer.address, self.options.max_clients_per_room) {
             Ok(key) => {
@@ -345,6 +436,7 @@ impl Registry {
                         Arc::clone(&room),
                         Arc::clone(self),
                         newcomer.variables.clone(),
+                        claim,
                     );
                     self.tasks.spawn(run);
                 }
@@ -368,17 +460,26 @@ impl Registry {
         }
     }
 
+    /// How many rooms more there may be: at least one.
+    fn may_open(&self, live: &HashMap<RoomName, Arc<Room>>) -> Result<usize, Refusal> {
+        if self.draining.load(Relaxed) {
+            return Err(Refusal::Draining);
+        }
+        if self.suspended.load(Relaxed) {
+            return Err(Refusal::Suspended);
+        }
+        match self.options.max_rooms.saturating_sub(live.len()) {
+            0 => Err(Refusal::NoMoreRooms),
+            more => Ok(more),
+        }
+    }
+
     fn open(
         &self,
         name: &RoomName,
         live: &HashMap<RoomName, Arc<Room>>,
     ) -> Result<Arc<Room>, Refusal> {
-        if self.draining.load(Relaxed) {
-            return Err(Refusal::Draining);
-        }
-        if live.len() >= self.options.max_rooms {
-            return Err(Refusal::NoMoreRooms);
-        }
+        self.may_open(live)?;
         let port = self.starter.lease().map_err(|_| Refusal::NoMorePorts)?;
         let history = self.options.history.map(|keep| {
             let kept = self.kept.lock().shift_remove(name);

@@ -18,6 +18,7 @@ use tracing::{info, warn};
 use super::close::Close;
 use super::live::{Order, Phase, Room};
 use super::options::Stderr;
+use super::ownership::Claim;
 use super::pumps;
 use super::rooms::Registry;
 use crate::child::{Child, Exit, Input, Life, Output, StartError};
@@ -95,8 +96,20 @@ impl End {
     }
 }
 
-/// Lives the life of `room`; `env` has the CGI variables of the client that opened it.
-pub(super) async fn run(room: Arc<Room>, registry: Arc<Registry>, env: Vec<(OsString, OsString)>) {
+/// The variable with the token of the room's claim.
+const TOKEN: &str = "SCALESOCKET_FENCING_TOKEN";
+
+/// Lives the life of `room`; `env` has the CGI variables of the client that opened it. The claim
+/// is given back once nothing of the room is left.
+pub(super) async fn run(
+    room: Arc<Room>,
+    registry: Arc<Registry>,
+    mut env: Vec<(OsString, OsString)>,
+    claim: Option<Claim>,
+) {
+    if let Some(claim) = &claim {
+        env.push((TOKEN.into(), claim.token().into()));
+    }
     let figures = Arc::downgrade(&room);
     let series = registry.metrics.room_started(room.name.as_str(), move || {
         figures
@@ -117,6 +130,8 @@ pub(super) async fn run(room: Arc<Room>, registry: Arc<Registry>, env: Vec<(OsSt
     drop(series);
     registry.metrics.room_ended(&end.label);
     let age = room.opened.elapsed();
+    // Before the name is free: who asks for the room next must not be told that it is ours.
+    drop(claim);
     registry.remove(&room, &end.close, end.exit);
     info!(
         room = %room.name,
@@ -174,11 +189,11 @@ impl Supervisor<'_> {
         let mut orders = room.orders.subscribe();
         let started = tokio::select! {
             biased;
-            started = self.registry.starter.start(self.env.clone(), room.port.as_ref()) => started,
-            // What was begun of the start is killed.
+            // First, so that nothing is begun after the order. What was begun before is killed.
             Ok(order) = orders.wait_for(|order| *order != Order::Live) => {
                 return Turn::Over(End::ordered(&order, None));
             }
+            started = self.registry.starter.start(self.env.clone(), room.port.as_ref()) => started,
         };
         let child = match started {
             Ok(child) => child,

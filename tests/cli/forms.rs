@@ -471,14 +471,38 @@ fn every_flag_and_every_value_is_tried_above() {
             let flag = format!("--{spelling}");
             let tried = |line: &str| line.split([' ', '=']).any(|word| word == flag);
             assert!(
-                FORMS.iter().any(|(line, _)| tried(line)),
+                FORMS.iter().any(|(line, _)| tried(line)) || tried_in_fleets(&flag),
                 "no form of {flag}"
             );
             if arg.get_action().takes_values() && !free_text.contains(&long) {
-                assert!(BAD.iter().any(|line| tried(line)), "no bad value of {flag}");
+                assert!(
+                    BAD.iter().any(|line| tried(line)) || spoilt_in_fleets(&flag),
+                    "no bad value of {flag}"
+                );
             }
         }
     }
+}
+
+#[cfg(feature = "kube")]
+fn tried_in_fleets(flag: &str) -> bool {
+    let tried = |line: &str| line.split(' ').any(|word| word == flag);
+    cluster::FORMS.iter().any(|(line, _)| tried(line))
+}
+
+#[cfg(feature = "kube")]
+fn spoilt_in_fleets(flag: &str) -> bool {
+    cluster::BAD.iter().any(|line| line.starts_with(flag))
+}
+
+#[cfg(not(feature = "kube"))]
+fn tried_in_fleets(_: &str) -> bool {
+    false
+}
+
+#[cfg(not(feature = "kube"))]
+fn spoilt_in_fleets(_: &str) -> bool {
+    false
 }
 
 #[test]

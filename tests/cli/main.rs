@@ -1,5 +1,7 @@
 //! Given a command line and an environment, what is configured, or which one sentence is said.
 
+#[cfg(feature = "kube")]
+mod cluster;
 mod contradictions;
 mod docs;
 mod environment;

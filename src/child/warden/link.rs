@@ -144,6 +144,17 @@ impl Link {
         }
     }
 
+    /// Tells the warden until when programs may live.
+    pub(super) fn until(&self, at: u64) {
+        let mut state = self.state.lock();
+        if !state.closed {
+            let frame = Request::Until { at }.encode();
+            state.outbox.push_back(Outgoing { frame, stdio: None });
+            drop(state);
+            self.filled.notify_one();
+        }
+    }
+
     /// The end of all: the warden kills what lives when it reads EOF.
     pub(super) fn close(&self) {
         self.asked.store(true, Ordering::Release);

@@ -20,13 +20,13 @@ use std::{
     path::PathBuf,
     process::{Command, Stdio},
     sync::{Arc, atomic::Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::{net::UnixStream, time::timeout};
 use tokio_util::task::TaskTracker;
 
-use super::{tree, wire::Answer};
+use super::{clock, tree, wire::Answer};
 pub(super) use link::{Link, Progress};
 use link::{WARDENS, reap_strangers, reap_warden};
 pub use process::run_if_warden;
@@ -139,6 +139,19 @@ impl Warden {
         if self.link.asked.load(Ordering::Acquire) {
             std::future::pending::<()>().await;
         }
+    }
+
+    /// Every program is killed at that time, and none is started from then on, unless a later
+    /// time is told before; none is for ever. The warden keeps it alone: it holds although this
+    /// process is stopped, or too busy.
+    pub fn may_live_until(&self, deadline: Option<Instant>) {
+        self.link.until(match deadline {
+            Some(deadline) => {
+                let left = deadline.saturating_duration_since(Instant::now());
+                clock::now().saturating_add(u64::try_from(left.as_nanos()).unwrap_or(u64::MAX))
+            }
+            None => u64::MAX,
+        });
     }
 
     /// Kills everything that still lives, and returns when it and the warden are gone.

@@ -25,6 +25,7 @@ use nix::{
 
 use super::{NAME, rooms::Rooms, spawn::spawn};
 use crate::child::{
+    clock,
     fdpass::{self, Brought},
     nofile, tree,
     wire::{Answer, Request},
@@ -32,6 +33,9 @@ use crate::child::{
 
 /// Requests served before the loop looks at deaths again: a start may take a millisecond.
 const REQUESTS_PER_TURN: usize = 8;
+
+/// How long the loop sleeps at most while there is a deadline.
+const AWAKE: Duration = Duration::from_secs(1);
 
 /// Is the warden, when this process was started as one; none when it is anything else.
 ///
@@ -61,6 +65,10 @@ struct Process {
     heard: BytesMut,
     /// Descriptors that came before the end of their request; none where some were lost.
     stdios: VecDeque<Option<fdpass::Stdio>>,
+    /// Until when rooms may live, by [`clock`].
+    until: u64,
+    /// Whether that time came.
+    expired: bool,
     /// Answers the socket did not take yet; bounded by the requests they answer.
     unsent: VecDeque<u8>,
 }
@@ -115,6 +123,8 @@ impl Process {
             rooms: Rooms::default(),
             heard: BytesMut::new(),
             stdios: VecDeque::new(),
+            until: u64::MAX,
+            expired: false,
             unsent,
         })
     }
@@ -135,7 +145,8 @@ impl Process {
         let wait = if more {
             Some(Duration::ZERO)
         } else {
-            self.rooms.next_turn(Instant::now())
+            let turn = self.rooms.next_turn(Instant::now());
+            [turn, self.deadline()].into_iter().flatten().min()
         };
         let mut wanted = PollFlags::POLLIN;
         if !self.unsent.is_empty() {
@@ -154,6 +165,8 @@ impl Process {
         if !self.hear()? {
             return Ok(None);
         }
+        // Before any start, and again after: a deadline is no matter of turns.
+        self.keep_deadline();
         let mut more = true;
         for _ in 0..REQUESTS_PER_TURN {
             let Some(request) = Request::take(&mut self.heard)? else {
@@ -162,6 +175,7 @@ impl Process {
             };
             self.serve(request)?;
         }
+        self.keep_deadline();
         if drain(&self.deaths)? {
             self.rooms.somebody_died();
         }
@@ -200,6 +214,21 @@ impl Process {
         }
     }
 
+    /// How long until the deadline may have to be kept. The system's waits do not count the time
+    /// in which the machine sleeps, but the deadline does.
+    fn deadline(&self) -> Option<Duration> {
+        let left = (self.until != u64::MAX && !self.expired)
+            .then(|| self.until.saturating_sub(clock::now()));
+        left.map(|left| Duration::from_nanos(left).min(AWAKE))
+    }
+
+    fn keep_deadline(&mut self) {
+        if !self.expired && clock::now() >= self.until {
+            self.expired = true;
+            self.rooms.kill_all(Instant::now());
+        }
+    }
+
     fn serve(&mut self, request: Request) -> io::Result<()> {
         match request {
             Request::Start { id, launch } => {
@@ -208,6 +237,7 @@ impl Process {
                 // Descriptors travel with the first byte of their request: they are here.
                 let stdio = self.stdios.pop_front().ok_or(io::ErrorKind::InvalidData)?;
                 let started = match stdio {
+                    _ if self.expired || clock::now() >= self.until => Err(libc::ECANCELED),
                     Some(stdio) => spawn(launch, stdio, self.soft_nofile),
                     None => Err(libc::EMFILE),
                 };
@@ -220,6 +250,10 @@ impl Process {
                 self.rooms.stop(id, signal, Instant::now() + grace);
             }
             Request::Kill { id } => self.rooms.kill(id, Instant::now()),
+            Request::Until { at } => {
+                self.until = at;
+                self.expired = false;
+            }
         }
         Ok(())
     }

@@ -156,6 +156,13 @@ impl Rooms {
         self.stop(id, libc::SIGKILL, now);
     }
 
+    /// The last rung of every room at once.
+    pub(super) fn kill_all(&mut self, now: Instant) {
+        for id in self.rooms.keys().copied().collect::<Vec<_>>() {
+            self.kill(id, now);
+        }
+    }
+
     /// Kills what can be reached without a list of children.
     pub(super) fn kill_leaders(&self) {
         for leader in self.leaders.keys() {
