@@ -44,7 +44,7 @@ RUN --mount=type=cache,id=scalesocket-registry,target=/usr/local/cargo/registry 
     name=$(echo "$rust" | tr a-z- A-Z_); \
     export "CARGO_TARGET_${name}_LINKER=$gnu-gcc" "CC_$(echo "$rust" | tr - _)=$gnu-gcc"; \
     export RUSTFLAGS="-C target-feature=+crt-static"; \
-    cargo build --release --locked --bin scalesocket --target "$rust"; \
+    cargo build --release --locked --features kube --bin scalesocket --target "$rust"; \
     install -D "target/$rust/release/scalesocket" /out/scalesocket; \
     headers=$(readelf --program-headers /out/scalesocket); \
     if grep INTERP <<< "$headers"; then exit 1; fi

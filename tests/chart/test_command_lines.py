@@ -2,7 +2,6 @@
 
 import os
 import re
-import subprocess
 
 import pytest
 import render
@@ -11,12 +10,6 @@ from server import serving
 
 REFERENCE = (render.ROOT / "docs/cli.md").read_text()
 FLAGS = set(re.findall(r"(?m)^### `(?:-\w, )?(--[a-z-]+)", REFERENCE))
-# Flags of a fleet, which a build without the feature `kube` does not have.
-OF_A_FLEET = {
-    "--kube", "--kube-claims", "--kube-fence-after", "--kube-fence-margin", "--kube-fleet", "--kube-placement",
-    "--kube-rooms-annotation", "--kube-route", "--kube-takeover-delay", "--kube-target-rooms", "--peer-addr",
-    "--peer-secret-file", "--route-timeout",
-}  # fmt: skip
 SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
 # What Kubernetes gets beyond what the flags say: the server itself, and the kubelet.
 MARGIN = 5
@@ -68,9 +61,7 @@ def pre_stop(container):
 
 @pytest.mark.parametrize(("container", "spec"), ALL)
 def test_every_flag_exists(container, spec):
-    of_a_fleet = OF_A_FLEET if "--kube" not in FLAGS else set()
-    used = {word.partition("=")[0] for word in flags_of(container)}
-    assert used <= FLAGS | of_a_fleet
+    assert {word.partition("=")[0] for word in flags_of(container)} <= FLAGS
 
 
 @pytest.mark.parametrize(("container", "spec"), ALL)
@@ -109,20 +100,12 @@ def test_the_server_takes_these_words(container, spec, binary, tmp_path):
     """It starts by them: with our ports, a program that is here, and an API server that nobody is."""
     secret = tmp_path / "secrets"
     secret.write_text("a secret of the tests\n")
-    knows = "--kube " in subprocess.run([binary, "--help"], capture_output=True, text=True, check=True).stdout
+    ours = {"--peer-addr": "--peer-addr=127.0.0.1:0", "--peer-secret-file": f"--peer-secret-file={secret}"}
     words = []
     for word in flags_of(container):
         flag = word.partition("=")[0]
-        if flag in ("--addr", "--admin-addr", "--log") or (flag in OF_A_FLEET and not knows):
-            continue
-        if flag == "--maxrooms" and word.endswith("=0") and not knows:
-            pytest.skip("a gateway takes a build with the feature kube")
-        words.append(
-            {
-                "--peer-addr": "--peer-addr=127.0.0.1:0",
-                "--peer-secret-file": f"--peer-secret-file={secret}",
-            }.get(flag, word)
-        )
+        if flag not in ("--addr", "--admin-addr", "--log"):
+            words.append(ours.get(flag, word))
     if "--" in words_of(container):
         words += ["--", "cat"]
     nobody = tmp_path / "kubeconfig"
