@@ -36,7 +36,8 @@ COPY bench bench
 
 # glibc rather than musl: its allocator is the one the figures in docs/benchmarks.md are made
 # with. Linked in whole, since the image below has no loader. A program that asks for one would
-# fail only when started there, so it fails here.
+# fail only when started there, so it fails here. With the feature for clusters: what is not told
+# --kube contacts nobody.
 RUN --mount=type=cache,id=scalesocket-registry,target=/usr/local/cargo/registry \
     --mount=type=cache,id=scalesocket-target-$TARGETARCH,target=/src/target \
     rust=$(cat /rust-target); \
