@@ -1,6 +1,9 @@
 //! The composition root: cuts the configuration into what each floor needs, starts everything,
 //! and ends it in order. The only file that knows everybody.
 
+#[cfg_attr(not(feature = "kube"), path = "app/alone.rs")]
+mod fleet;
+
 use std::collections::HashSet;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -21,6 +24,7 @@ use crate::metrics::Metrics;
 use crate::room::{self, Close, RoomName, Rooms};
 use crate::stop::{self, Asked, Signals, Stage};
 use crate::ws::connection;
+use fleet::{Fleet, Member};
 
 /// Descriptors that are neither clients' nor rooms'.
 const SPARE_DESCRIPTORS: u64 = 64;
@@ -75,8 +79,12 @@ pub async fn run(plan: Plan, prepared: Prepared) -> anyhow::Result<ExitCode> {
     let signals = TaskTracker::new().spawn(signals);
     let tasks = TaskTracker::new();
     let metrics = Metrics::new(config.metrics_rooms)?;
+    let (public, admin) = bind(&config).await?;
+    warn_of_pages(&config, &public);
+    let fleet = Fleet::find(&config, &public, &metrics).await?;
     let starter = starter(&config, &prepared);
-    let rooms = Rooms::new(rooms, starter, metrics.clone(), tasks.clone(), None);
+    let ownership = fleet.ownership();
+    let rooms = Rooms::new(rooms, starter, metrics.clone(), tasks.clone(), ownership);
     let (ready, watched) = watch::channel(Readiness::Starting);
     let door = Arc::new(Door {
         rooms: rooms.clone(),
@@ -87,10 +95,7 @@ pub async fn run(plan: Plan, prepared: Prepared) -> anyhow::Result<ExitCode> {
         stop: asked.clone(),
         started: Instant::now(),
     });
-    let (public, admin) = bind(&config).await?;
-    warn_of_pages(&config, &public);
-
-    ready.send_replace(Readiness::Ready);
+    let member = fleet.join(&rooms, &prepared, &ready);
     let closing = CancellationToken::new();
     for (listeners, side) in [(public, Side::Public), (admin, Side::Admin)] {
         for listener in listeners {
@@ -110,7 +115,8 @@ pub async fn run(plan: Plan, prepared: Prepared) -> anyhow::Result<ExitCode> {
     }
     info!(version = env!("CARGO_PKG_VERSION"), "ready");
 
-    let story = story(&config, &rooms, &asked, &ready, prepared.warden.as_ref()).await;
+    let warden = prepared.warden.as_ref();
+    let story = story(&config, &rooms, &member, &asked, &ready, warden).await;
     signals.abort();
     closing.cancel();
     if !matches!(story, Ending::Killed(_)) {
@@ -121,6 +127,8 @@ pub async fn run(plan: Plan, prepared: Prepared) -> anyhow::Result<ExitCode> {
     if let Some(warden) = &prepared.warden {
         warden.shutdown().await;
     }
+    // Nothing of any room is left: the others may have them.
+    member.leave().await;
     info!("stopped");
     Ok(match story {
         Ending::Well => ExitCode::SUCCESS,
@@ -152,6 +160,7 @@ fn status_of_signal(signal: i32) -> u8 {
 async fn story(
     config: &Config,
     rooms: &Rooms,
+    member: &Member,
     asked: &Asked,
     ready: &watch::Sender<Readiness>,
     warden: Option<&Warden>,
@@ -170,6 +179,11 @@ async fn story(
             let exit = exit.unwrap_or(child::Exit::Code(0));
             return Ending::Status(u8::try_from(exit.code()).unwrap_or(u8::MAX));
         }
+        () = member.lost() => {
+            error!("this server's pod is gone; it ends");
+            ready.send_replace(Readiness::Draining);
+            return Ending::Failed;
+        }
         () = &mut died => {
             error!("the process that starts programs has died; all rooms end");
             rooms.drain();
@@ -178,6 +192,7 @@ async fn story(
         }
     };
     rooms.drain();
+    member.drain();
     ready.send_replace(Readiness::Draining);
     let wait = if stage == Stage::Drain {
         config.drain_timeout

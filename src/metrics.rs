@@ -71,6 +71,7 @@ struct Inner {
     /// Held for a whole scrape: the sample belongs to one scrape at a time.
     scrape: Mutex<()>,
     // The exporter knows the provider only weakly; without this the scrapes would be empty.
+    #[cfg_attr(not(feature = "kube"), expect(dead_code, reason = "held for its end"))]
     provider: SdkMeterProvider,
 }
 

@@ -1,6 +1,8 @@
 //! The double of the Kubernetes API holds what the real server promises, faults included: without
 //! this, what is tried against it proves nothing. Time is paused in all of it.
 
+#![allow(clippy::unwrap_used)] // a helper of tests is a test
+
 #[path = "double/mod.rs"]
 mod double;
 

@@ -7,11 +7,15 @@
 pub mod api;
 pub mod chance;
 pub mod claims;
+mod fleet;
 pub mod names;
 pub mod publish;
 pub mod session;
 pub mod takeover;
 pub mod view;
+
+pub use fleet::{Fleet, Member};
+pub use session::Household;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -53,8 +57,8 @@ pub struct Identity {
 pub struct Addresses {
     /// By other pods.
     pub peer: SocketAddr,
-    /// By clients, and proxies that send them.
-    pub public: SocketAddr,
+    /// By clients, and proxies that send them; none if only over unix sockets.
+    pub public: Option<SocketAddr>,
 }
 
 /// Which pod gets a new room.
@@ -71,8 +75,8 @@ pub enum Placement {
 pub struct Options {
     /// Who this server is.
     pub identity: Identity,
-    /// When the session of a lost pod may be ended.
-    pub takeover: Takeover,
+    /// When the session of a lost pod may be ended; none: no sessions, no claims.
+    pub takeover: Option<Takeover>,
     /// How long a pod object must be gone before that.
     pub takeover_delay: Duration,
     /// Which pod gets a new room.

@@ -13,6 +13,8 @@ pub const ENDPOINT: &str = "scalesocket.dev/endpoint";
 pub const PUBLIC: &str = "scalesocket.dev/public";
 /// What the session takes: `ready`, `draining`.
 pub const STATE: &str = "scalesocket.dev/state";
+/// How many clients a pod has. On pods.
+pub const CLIENTS: &str = "scalesocket.dev/clients-count";
 /// The state in which new rooms are taken.
 pub const READY: &str = "ready";
 /// The state in which rooms that live go on, and no others are taken.

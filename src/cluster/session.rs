@@ -289,11 +289,13 @@ impl Session {
         let addresses = &self.options.addresses;
         let mut annotations: std::collections::BTreeMap<String, String> = [
             (names::ENDPOINT, addresses.peer.to_string()),
-            (names::PUBLIC, addresses.public.to_string()),
             (names::LIMIT, self.options.limit.to_string()),
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .into();
+        if let Some(public) = addresses.public {
+            annotations.insert(names::PUBLIC.to_owned(), public.to_string());
+        }
         annotations.extend(self.says().into_iter().map(|(k, v)| (k.to_owned(), v)));
         let label = (names::FLEET.to_owned(), self.options.identity.fleet.clone());
         Lease {

@@ -4,6 +4,10 @@
 //! themselves say who is right. It keeps of each object what is needed, so that 10,000 claims are
 //! a few megabytes.
 
+mod scaling;
+
+pub use scaling::Scaling;
+
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -75,6 +79,8 @@ pub struct PodSeen {
     pub leaving: bool,
     /// Whether each of its containers was seen to have ended for good.
     pub terminated: bool,
+    /// Clients that it has, as it said last.
+    pub clients: usize,
 }
 
 #[derive(Debug, Default)]
@@ -269,8 +275,10 @@ impl PodSeen {
         let leaving = pod.metadata.deletion_timestamp.is_some();
         let containers = status.and_then(|status| status.container_statuses.as_ref());
         let inits = status.and_then(|status| status.init_container_statuses.as_ref());
+        let clients = pod.annotations().get(names::CLIENTS);
         PodSeen {
             uid,
+            clients: clients.and_then(|text| text.parse().ok()).unwrap_or(0),
             ready: condition("Ready"),
             leaving,
             // Of a pod that is not on its way out, containers are started again.

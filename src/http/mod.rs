@@ -69,6 +69,8 @@ pub struct Options {
 pub enum Readiness {
     /// Not all is set up.
     Starting,
+    /// Rooms that live go on, and no others can be opened: this server has no session in its fleet.
+    NoSession,
     /// Clients may come.
     Ready,
     /// On the way out.

@@ -78,6 +78,7 @@ async fn health() -> Response {
 async fn ready(State(door): State<Arc<Door>>) -> Response {
     let (status, state) = match *door.ready.borrow() {
         Readiness::Ready => (StatusCode::OK, "ready"),
+        Readiness::NoSession => (StatusCode::SERVICE_UNAVAILABLE, "no_session"),
         Readiness::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting"),
         Readiness::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
     };

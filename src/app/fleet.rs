@@ -1,0 +1,206 @@
+//! The fleet's part of the composition root: cuts its options, and lets the session rule over
+//! rooms and programs.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::anyhow;
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use tracing::info;
+
+use super::{Config, Listener, Prepared};
+use crate::child::Warden;
+use crate::cli;
+use crate::cluster::{self, Addresses, Household, Identity, Takeover};
+use crate::http::Readiness;
+use crate::metrics::Metrics;
+use crate::room::{Close, Ownership, Rooms};
+
+/// The fleet that this server is about to join, with `--kube`.
+pub(super) struct Fleet(Option<cluster::Fleet>);
+
+impl Fleet {
+    /// Finds the API server, and where this server is reached.
+    pub(super) async fn find(
+        config: &Config,
+        public: &[Listener],
+        metrics: &Metrics,
+    ) -> anyhow::Result<Self> {
+        let Some(given) = &config.cluster else {
+            return Ok(Fleet(None));
+        };
+        let addresses = addresses(given, public)?;
+        let options = options(given, config.maxrooms);
+        info!(pod = %given.pod_name, fleet = %given.fleet, "joining the fleet");
+        let fleet = cluster::Fleet::find(options, addresses, metrics.fleet()).await?;
+        Ok(Fleet(Some(fleet)))
+    }
+
+    pub(super) fn ownership(&self) -> Option<Arc<dyn Ownership>> {
+        self.0.as_ref()?.ownership()
+    }
+
+    /// Becomes a member. The server is ready once it holds a session, where there are any.
+    pub(super) fn join(
+        self,
+        rooms: &Rooms,
+        prepared: &Prepared,
+        ready: &watch::Sender<Readiness>,
+    ) -> Member {
+        let standing = self.0.as_ref().and_then(cluster::Fleet::standing);
+        ready.send_replace(match standing {
+            Some(_) => Readiness::NoSession,
+            None => Readiness::Ready,
+        });
+        let follow = standing.map(|mut standing| {
+            let ready = ready.clone();
+            AbortOnDropHandle::new(TaskTracker::new().spawn(async move {
+                while standing.changed().await.is_ok() {
+                    let now = match standing.borrow_and_update().holds() {
+                        Some(_) => Readiness::Ready,
+                        None => Readiness::NoSession,
+                    };
+                    ready.send_if_modified(|ready| {
+                        let new = *ready != Readiness::Draining && *ready != now;
+                        if new {
+                            *ready = now;
+                        }
+                        new
+                    });
+                }
+            }))
+        });
+        let household = Arc::new(Ours {
+            rooms: rooms.clone(),
+            warden: prepared.warden.clone(),
+        });
+        Member {
+            member: self.0.map(|fleet| fleet.join(rooms, household)),
+            _follow: follow,
+        }
+    }
+}
+
+/// This server in its fleet; none without `--kube`.
+pub(super) struct Member {
+    member: Option<cluster::Member>,
+    _follow: Option<AbortOnDropHandle<()>>,
+}
+
+impl Member {
+    /// No new rooms are wanted here.
+    pub(super) fn drain(&self) {
+        if let Some(member) = &self.member {
+            member.drain();
+        }
+    }
+
+    /// The pod is gone: the server has nothing left to do.
+    pub(super) async fn lost(&self) {
+        match &self.member {
+            Some(member) => member.lost().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// No room lives any more.
+    pub(super) async fn leave(self) {
+        if let Some(member) = self.member {
+            member.leave().await;
+        }
+    }
+}
+
+/// Rooms and programs, for the session.
+#[derive(Debug)]
+struct Ours {
+    rooms: Rooms,
+    /// None where programs are not ours (`--connect`), or there are none.
+    warden: Option<Warden>,
+}
+
+impl Household for Ours {
+    fn rooms(&self) -> usize {
+        self.rooms.load()
+    }
+
+    fn may_live_until(&self, deadline: Option<Instant>) {
+        if let Some(warden) = &self.warden {
+            warden.may_live_until(deadline.map(Instant::into_std));
+        }
+    }
+
+    fn kill_all(&self) {
+        self.rooms.suspend(true);
+        let close = Close::new(Close::TRY_LATER, "this server lost its place in the fleet");
+        self.rooms.end_all(&close, "fenced");
+        if let Some(warden) = &self.warden {
+            warden.may_live_until(Some(std::time::Instant::now()));
+        }
+    }
+
+    fn resume(&self) {
+        self.rooms.suspend(false);
+    }
+
+    fn emptied(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.rooms.all_gone())
+    }
+}
+
+fn addresses(given: &cli::Cluster, public: &[Listener]) -> anyhow::Result<Addresses> {
+    let ip = match given.pod_ip {
+        Some(ip) => ip,
+        // Nobody is led here: nobody asks.
+        None => std::net::Ipv4Addr::UNSPECIFIED.into(),
+    };
+    let public = public.iter().find_map(Listener::tcp_address);
+    let public = public.map(|listening| SocketAddr::new(ip, listening.port()));
+    let peer = match (given.route, &given.peer_addr) {
+        (cli::Route::Proxy, cli::Listen::Tcp(address)) => {
+            let port = address
+                .rsplit(':')
+                .next()
+                .and_then(|port| port.parse().ok());
+            port.map(|port| SocketAddr::new(ip, port))
+        }
+        _ => public,
+    };
+    let peer = peer.or((given.claims == cli::Claims::Off).then(|| SocketAddr::new(ip, 0)));
+    Ok(Addresses {
+        peer: peer.ok_or_else(|| anyhow!("--kube needs an --addr that other pods can reach"))?,
+        public,
+    })
+}
+
+fn options(given: &cli::Cluster, max_rooms: usize) -> cluster::Options {
+    cluster::Options {
+        identity: Identity {
+            pod: given.pod_name.clone(),
+            namespace: given.pod_namespace.clone(),
+            uid: given.pod_uid.clone(),
+            fleet: given.fleet.clone(),
+        },
+        takeover: match given.claims {
+            cli::Claims::Off => None,
+            cli::Claims::Pod => Some(Takeover::Pod),
+            cli::Claims::Fenced => Some(Takeover::Fenced(cluster::Fence {
+                after: given.fence_after,
+                margin: given.fence_margin,
+            })),
+        },
+        takeover_delay: given.takeover_delay,
+        placement: match given.placement {
+            cli::Placement::Spread => cluster::Placement::Spread,
+            cli::Placement::Packed => cluster::Placement::Packed(given.target_rooms),
+        },
+        proxy: given.route == cli::Route::Proxy,
+        route_timeout: given.route_timeout,
+        secret_file: given.peer_secret_file.clone(),
+        rooms_annotation: given.rooms_annotation,
+        max_rooms,
+    }
+}
