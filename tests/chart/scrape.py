@@ -1,17 +1,19 @@
-"""Series for the queries to be tried on: a scrape of the real server, in which everything has happened once.
+"""Series for the queries to be tried on: scrapes of the real server, in which everything has happened once.
 
-What only a fleet exports comes from a scrape of one, named by SCALESOCKET_SCRAPE, or else from cluster.prom,
-which declares it.
+What only a server in a fleet exports comes from one whose API server does not answer, and what takes other pods from
+cluster.prom, which declares it. SCALESOCKET_SCRAPE may name a scrape of a pod of a real fleet.
 """
 
 import asyncio
+import contextlib
+import functools
 import json
 import os
 import pathlib
 import re
 
 import websockets
-from server import serving
+from server import DEADLINE, alone, serving
 
 HERE = pathlib.Path(__file__).parent
 DECLARED = (HERE / "cluster.prom").read_text()
@@ -29,11 +31,8 @@ async def live(server):
             await client.send("this is no JSON")
             await client.send('{"over": 1}')
             await client.recv()
-    try:
+    with contextlib.suppress(websockets.exceptions.InvalidStatus):
         await websockets.connect(f"{url}/unknown")
-    except websockets.exceptions.InvalidStatus:
-        pass
-    else:
         raise AssertionError("a room that is not on the list was opened")
     async with websockets.connect(f"{url}/stays") as client:
         await client.send('{"hi": 1}')
@@ -50,6 +49,24 @@ def scrape(binary):
         return asyncio.run(live(server))
 
 
+def scrape_of_fleet(binary):
+    """A pod whose API server does not answer: it asks, and gets no session and no claims."""
+    with alone() as (flags, env), serving(binary, "--kube", *flags, "cat", env=env) as server:
+        return asyncio.run(asked(server))
+
+
+async def asked(server):
+    with contextlib.suppress(websockets.exceptions.InvalidStatus, TimeoutError):
+        async with asyncio.timeout(DEADLINE):
+            await websockets.connect(f"ws://{server.addresses['public']}/lobby")
+            raise AssertionError("a room was opened without a claim")
+    for _ in range(1000):
+        text = await asyncio.to_thread(server.get, "/metrics")
+        if "scalesocket_api_requests_total{" in text:
+            return text
+    raise AssertionError(f"it has asked for nothing:\n{text}")
+
+
 def samples(text):
     for line in text.splitlines():
         if match := SAMPLE.match(line):
@@ -57,13 +74,24 @@ def samples(text):
             yield name, dict(LABEL.findall(labels or "")), value
 
 
+@functools.cache
+def exported(binary):
+    """What the server really exports: alone, in a fleet, and in the fleet whose scrape is given."""
+    texts = [scrape(binary), scrape_of_fleet(binary)]
+    if given := os.environ.get("SCALESOCKET_SCRAPE"):
+        texts.append(pathlib.Path(given).read_text())
+    found = {}
+    for text in texts:
+        by_name = {}
+        for each in samples(text):
+            by_name.setdefault(each[0], []).append(each)
+        found = {**by_name, **found}
+    return [each for family in found.values() for each in family]
+
+
 def series(binary):
     """Every series that a query may find: name, labels, value."""
-    found = list(samples(scrape(binary)))
-    if fleet := os.environ.get("SCALESOCKET_SCRAPE"):
-        found += list(samples(pathlib.Path(fleet).read_text()))
-    names = {name for name, _, _ in found}
-    found += [each for each in samples(DECLARED) if each[0] not in names]
+    found = [*exported(binary), *samples(DECLARED)]
     return [(name, {**labels, **TARGET}, value) for name, labels, value in found]
 
 

@@ -2,8 +2,11 @@
 
 import contextlib
 import json
+import os
+import pathlib
 import signal
 import subprocess
+import tempfile
 import threading
 import urllib.request
 
@@ -57,3 +60,25 @@ def serving(binary, *args, env=None):
         finally:
             server.process.kill()
             server.reader.join()
+
+
+# The discard port: nobody listens there.
+KUBECONFIG = """{apiVersion: v1, kind: Config, current-context: nobody,
+contexts: [{name: nobody, context: {cluster: nobody, user: nobody}}],
+clusters: [{name: nobody, cluster: {server: "http://127.0.0.1:9"}}],
+users: [{name: nobody, user: {}}]}
+"""
+
+
+@contextlib.contextmanager
+def alone():
+    """Flags and environment of a pod in a fleet whose API server does not answer."""
+    with tempfile.TemporaryDirectory() as name:
+        directory = pathlib.Path(name)
+        (directory / "secrets").write_text("a secret of the tests\n")
+        (directory / "kubeconfig").write_text(KUBECONFIG)
+        identity = {"POD_NAME": "pod", "POD_NAMESPACE": "games", "POD_UID": "0-0-0", "POD_IP": "127.0.0.1"}
+        yield (
+            ["--peer-addr=127.0.0.1:0", f"--peer-secret-file={directory / 'secrets'}"],
+            {**os.environ, **identity, "KUBECONFIG": str(directory / "kubeconfig")},
+        )

@@ -1,12 +1,11 @@
 """The command lines in rendered pods: flags that exist, words that the server takes, times that add up."""
 
-import os
 import re
 
 import pytest
 import render
 import yaml
-from server import serving
+from server import alone, serving
 
 REFERENCE = (render.ROOT / "docs/cli.md").read_text()
 FLAGS = set(re.findall(r"(?m)^### `(?:-\w, )?(--[a-z-]+)", REFERENCE))
@@ -96,31 +95,16 @@ def test_probes_and_ports_lead_to_where_it_listens(container, spec):
 
 
 @pytest.mark.parametrize(("container", "spec"), ALL)
-def test_the_server_takes_these_words(container, spec, binary, tmp_path):
+def test_the_server_takes_these_words(container, spec, binary):
     """It starts by them: with our ports, a program that is here, and an API server that nobody is."""
-    secret = tmp_path / "secrets"
-    secret.write_text("a secret of the tests\n")
-    ours = {"--peer-addr": "--peer-addr=127.0.0.1:0", "--peer-secret-file": f"--peer-secret-file={secret}"}
-    words = []
-    for word in flags_of(container):
-        flag = word.partition("=")[0]
-        if flag not in ("--addr", "--admin-addr", "--log"):
-            words.append(ours.get(flag, word))
-    if "--" in words_of(container):
-        words += ["--", "cat"]
-    nobody = tmp_path / "kubeconfig"
-    nobody.write_text(yaml.safe_dump(KUBECONFIG))
-    identity = {"POD_NAME": "pod", "POD_NAMESPACE": "games", "POD_UID": "0-0-0", "POD_IP": "127.0.0.1"}
-    with serving(binary, *words, env={**os.environ, **identity, "KUBECONFIG": str(nobody)}) as server:
-        assert "ok" in server.get("/health", "public")
-
-
-KUBECONFIG = {
-    "apiVersion": "v1",
-    "kind": "Config",
-    "current-context": "nobody",
-    "contexts": [{"name": "nobody", "context": {"cluster": "nobody", "user": "nobody"}}],
-    # The discard port: nobody listens there.
-    "clusters": [{"name": "nobody", "cluster": {"server": "http://127.0.0.1:9"}}],
-    "users": [{"name": "nobody", "user": {}}],
-}
+    with alone() as (flags, env):
+        ours = {flag.partition("=")[0]: flag for flag in flags}
+        words = []
+        for word in flags_of(container):
+            flag = word.partition("=")[0]
+            if flag not in ("--addr", "--admin-addr", "--log"):
+                words.append(ours.get(flag, word))
+        if "--" in words_of(container):
+            words += ["--", "cat"]
+        with serving(binary, *words, env=env) as server:
+            assert "ok" in server.get("/health", "public")

@@ -55,7 +55,7 @@ def of_alerts():
     for group in yaml.safe_load(ALERTS.read_text())["groups"]:
         for rule in group["rules"]:
             query = re.sub(r' (>|<|==) ([\d.]+)$', r" \1 bool \2", rule["expr"])
-            yield re.sub(r'(reason|status|code)(=~|!~|=)"[^"]*"', r'\1=~".+"', query)
+            yield re.sub(r'(reason|status|code|result)(=~|!~|=)"[^"]*"', r'\1=~".+"', query)
 
 
 def of_scalers():
@@ -102,15 +102,31 @@ def test_what_it_groups_by_is_there(query, series):
             assert label.strip() in labels, (label, names)
 
 
-def test_names_are_those_of_the_contract():
-    """The names of the server's metrics are held by snapshots; those of a fleet once it exports any of them."""
-    held = "".join(path.read_text() for path in (render.ROOT / "tests/snapshots").glob("*prometheus*.snap"))
+def test_what_is_declared_is_only_what_no_scrape_shows(binary):
+    """A figure that takes two pods; the source has its name."""
+    shown = {name for name, _, _ in scrape.exported(binary)}
     declared = {name for name, _, _ in scrape.samples(scrape.DECLARED)}
-    held_of_fleet = {name for name in declared if f"# TYPE {name} " in held}
-    assert held_of_fleet in (set(), declared), f"no longer exported: {declared - held_of_fleet}"
-    for query in QUERIES:
-        for name in NAME.findall(query):
-            assert name in declared or f"# TYPE {HISTOGRAM.sub('', name)} " in held, name
+    assert not declared & shown, "no longer needed in cluster.prom"
+    source = "".join(path.read_text() for path in (render.ROOT / "src/metrics").rglob("*.rs"))
+    for name in declared:
+        assert f'"{name}"' in source, name
+
+
+def test_what_keda_reads_of_stats_is_there():
+    """The block has its names from this structure."""
+    structure = (render.ROOT / "src/cluster/view/scaling.rs").read_text()
+    places = {
+        trigger["metadata"]["valueLocation"]
+        for _, text in render.everything()
+        for each in render.objects(text)
+        if each["kind"] == "ScaledObject"
+        for trigger in each["spec"]["triggers"]
+        if trigger["type"] == "metrics-api"
+    }
+    assert places
+    for place in places:
+        block, _, name = place.partition(".")
+        assert block == "scaling" and f"pub {name}: usize" in structure, place
 
 
 def test_legends_use_labels_of_their_queries():
@@ -147,3 +163,7 @@ def test_values_that_alerts_look_for_are_documented():
             assert f"`{reason}`" in page, reason
     for code in re.findall(r'code="(\d{4})"', text):
         assert f"| {code} |" in page, code
+    fleet = "".join(path.read_text() for path in (render.ROOT / "src/cluster").rglob("*.rs"))
+    for results in re.findall(r'result=~"([^"]*)"', text):
+        for result in results.split("|"):
+            assert f'"{result}"' in fleet, result
