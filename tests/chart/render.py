@@ -5,6 +5,7 @@ As a program it writes them all into a directory, one file each, for a real API 
 """
 
 import base64
+import functools
 import pathlib
 import re
 import subprocess
@@ -17,9 +18,7 @@ CHART = ROOT / "charts/scalesocket"
 DEPLOY = ROOT / "deploy"
 MATRIX = sorted(CHART.glob("ci/*-values.yaml"))
 # Directories that `kubectl apply -k` takes; components and files beside them are parts of these.
-KUSTOMIZATIONS = sorted(
-    path.parent for path in DEPLOY.glob("*/kustomization.yaml")
-)
+KUSTOMIZATIONS = sorted(path.parent for path in DEPLOY.glob("*/kustomization.yaml"))
 RELEASE, NAMESPACE, KUBE_VERSION = "demo", "games", "1.35"
 # What stands for the secret that each render makes anew.
 CONSTANT = base64.b64encode(b"made at random, and constant here").decode()
@@ -65,12 +64,12 @@ def objects(text):
     return [each for each in yaml.safe_load_all(text) if each]
 
 
+@functools.cache
 def everything():
-    """Name and text of all that can be rendered."""
-    for values in MATRIX:
-        yield f"chart-{values.name.removesuffix('-values.yaml')}", helm(values)
-    for directory in KUSTOMIZATIONS:
-        yield f"deploy-{directory.name}", kustomize(directory)
+    """Name and text of all that can be rendered, once for all checks."""
+    charts = [(f"chart-{path.name.removesuffix('-values.yaml')}", helm(path)) for path in MATRIX]
+    directories = [(f"deploy-{path.name}", kustomize(path)) for path in KUSTOMIZATIONS]
+    return (*charts, *directories)
 
 
 def pod_specs(manifests):
