@@ -1,8 +1,6 @@
 //! The double of the Kubernetes API holds what the real server promises, faults included: without
 //! this, what is tried against it proves nothing. Time is paused in all of it.
 
-#![allow(clippy::unwrap_used)] // a helper of tests is a test
-
 #[path = "double/mod.rs"]
 mod double;
 
@@ -37,10 +35,10 @@ fn lease(name: &str) -> Lease {
 /// The same with more metadata.
 fn lease_with(name: &str, metadata: Value) -> Lease {
     let mut object = json!({"metadata": {"name": name}});
-    for (key, value) in metadata.as_object().unwrap() {
+    for (key, value) in metadata.as_object().into_iter().flatten() {
         object["metadata"][key] = value.clone();
     }
-    serde_json::from_value(object).unwrap()
+    serde_json::from_value(object).expect("a Lease")
 }
 
 /// The refusal as people read it: code, reason, message.

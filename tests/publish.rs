@@ -4,7 +4,9 @@
 #[path = "double/mod.rs"]
 mod double;
 
-use std::sync::Arc;
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -26,8 +28,40 @@ const COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 struct Stage {
     double: Double,
     now: Arc<Mutex<Snapshot>>,
+    /// How often the publisher looked at the rooms.
+    looks: Arc<AtomicUsize>,
     wake: watch::Sender<()>,
     publisher: JoinHandle<AnotherPod>,
+}
+
+thread_local! {
+    /// What was logged by this test, which is this thread.
+    static LOG: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+struct ToThisThread;
+
+impl std::io::Write for ToThisThread {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        LOG.with_borrow_mut(|log| log.extend_from_slice(bytes));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// One subscriber for all threads: with one for each, what a thread without any logs first would be
+/// taken for something that nobody wants to read.
+fn log_by_thread() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(|| ToThisThread)
+            .init();
+    });
 }
 
 fn name(text: &str) -> RoomName {
@@ -42,6 +76,7 @@ fn stage() -> Stage {
 }
 
 fn stage_of(double: Double, uid: &str, rooms_annotation: usize) -> Stage {
+    log_by_thread();
     double
         .faults(POD)
         .role(&[(Verb::Get, Resource::Pods), (Verb::Patch, Resource::Pods)]);
@@ -53,9 +88,14 @@ fn stage_of(double: Double, uid: &str, rooms_annotation: usize) -> Stage {
     };
     let now = Arc::new(Mutex::new(empty));
     let (wake, woken) = watch::channel(());
+    let looks = Arc::new(AtomicUsize::new(0));
     let source = {
-        let now = now.clone();
-        (move || now.lock().clone(), woken)
+        let (now, looks) = (now.clone(), looks.clone());
+        let look = move || {
+            looks.fetch_add(1, Relaxed);
+            now.lock().clone()
+        };
+        (look, woken)
     };
     let api = kube::Api::default_namespaced(double.client(POD));
     let options = Options {
@@ -68,6 +108,7 @@ fn stage_of(double: Double, uid: &str, rooms_annotation: usize) -> Stage {
         publisher: TaskTracker::new().spawn(publisher.run()),
         double,
         now,
+        looks,
         wake,
     }
 }
@@ -200,6 +241,9 @@ async fn nothing_is_written_when_nothing_changed() {
 #[tokio::test(start_paused = true)]
 async fn churn_costs_at_most_one_patch_a_second() {
     let stage = stage();
+    // Rooms come and go while a patch is on its way, too.
+    let way = Duration::from_millis(30);
+    stage.double.faults(POD).latency(way..=way);
     stage.lists("{}").await;
     let begun = Instant::now();
     for number in 0..6_000_usize {
@@ -224,6 +268,11 @@ async fn churn_costs_at_most_one_patch_a_second() {
     for pair in sent.windows(2) {
         assert!(pair[1] - pair[0] >= seconds(1.0), "{pair:?}");
     }
+    let looks = stage.looks.load(Relaxed);
+    assert!(
+        looks <= 8 * most,
+        "{looks} walks through all rooms in {lasted:?}"
+    );
     let last = stage.now.lock().clone();
     sleep(seconds(3.0)).await;
     let listed: Value = serde_json::from_str(stage.listed().as_str().unwrap()).unwrap();
@@ -365,6 +414,33 @@ async fn a_refused_pod_goes_on_trying_and_seldom() {
     stage.rooms(&[("chess", 1)]);
     let took = stage.lists(r#"{"chess":1}"#).await;
     assert!(took <= seconds(75.0), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_is_told_once_and_so_is_its_end() {
+    LOG.take(); // of a test that had this thread before
+    let stage = stage();
+    stage.double.faults(POD).role(&[]);
+    sleep(seconds(600.0)).await;
+    stage
+        .double
+        .faults(POD)
+        .role(&[(Verb::Patch, Resource::Pods)]);
+    stage.lists("{}").await;
+    stage.double.force_delete_pod(POD);
+    stage.rooms(&[("chess", 1)]);
+    sleep(seconds(600.0)).await;
+    let text = LOG.with_borrow(|log| String::from_utf8_lossy(log).into_owned());
+    let told: Vec<&str> = text.lines().filter(|it| it.contains("publish")).collect();
+    let says = [
+        "may not patch pods",
+        "published again",
+        "there is no such pod",
+    ];
+    assert_eq!(told.len(), says.len(), "{text}");
+    for (line, says) in told.iter().zip(says) {
+        assert!(line.contains(says), "{text}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -127,7 +127,8 @@ impl Fleet {
             limit: self.options.max_rooms,
             draining: draining.subscribe(),
         };
-        let publisher = Publisher::new(pods.clone(), published, source);
+        let publisher =
+            Publisher::new(pods.clone(), published, source).counted(self.metrics.clone());
         let stop = end.clone();
         tasks.spawn(async move {
             // That the pod is another one is seen by the session too, if there are any.

@@ -16,6 +16,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
+use crate::metrics::FleetMetrics;
+
 pub use facts::{Snapshot, State};
 
 use super::chance::jittered;
@@ -76,6 +78,7 @@ pub struct Publisher<S> {
     api: Api<Pod>,
     options: Options,
     source: S,
+    metrics: FleetMetrics,
     pace: Pace,
     /// The refusal that was told last, so that it is told once.
     refused: Option<u16>,
@@ -88,9 +91,15 @@ impl<S: Source> Publisher<S> {
             api,
             options,
             source,
+            metrics: FleetMetrics::default(),
             pace: Pace::default(),
             refused: None,
         }
+    }
+
+    /// Counts its requests there.
+    pub fn counted(self, metrics: FleetMetrics) -> Self {
+        Publisher { metrics, ..self }
     }
 
     /// Publishes until it is dropped, or the pod turns out to be another one.
@@ -131,42 +140,50 @@ impl<S: Source> Publisher<S> {
     }
 
     async fn write(&mut self, newest: Snapshot) -> Result<(), AnotherPod> {
-        let now = Instant::now();
+        let sent = Instant::now();
         let Options {
             pod,
             uid,
             rooms_annotation,
         } = &self.options;
-        let cost = self.pace.cost(&newest, now);
+        let cost = self.pace.cost(&newest, sent);
         let patch = Patch::Merge(newest.patch(uid, cost, *rooms_annotation));
         let params = PatchParams::default();
-        self.pace.sent(cost, now);
+        self.pace.sent(cost, sent);
         let answer = timeout(PATIENCE, self.api.patch_metadata(pod, &params, &patch)).await;
         let now = Instant::now();
-        match answer {
+        let failure = match answer {
             Ok(Ok(_)) => {
+                self.count("ok");
                 if self.pace.told(newest, now) > 0 {
-                    info!(pod = %pod, "published again");
+                    info!(%pod, "published again");
                 }
                 self.refused = None;
+                return Ok(());
             }
             Ok(Err(kube::Error::Api(status))) if status.code < 429 => {
                 return self.refused(&status, now);
             }
-            Ok(Err(error)) => {
-                debug!(%error, "publishing failed; trying again");
-                self.pace.failed(Outcome::Unknown, now, jittered);
-            }
-            Err(_) => {
-                debug!("publishing failed; trying again: no answer came");
-                self.pace.failed(Outcome::Unknown, now, jittered);
-            }
-        }
+            Ok(Err(error)) => error.to_string(),
+            Err(late) => late.to_string(),
+        };
+        self.count("unknown");
+        debug!(%pod, failure, "publishing failed; trying again");
+        self.pace.failed(Outcome::Unknown, now, jittered);
         Ok(())
+    }
+
+    fn count(&self, result: &'static str) {
+        self.metrics.api_request("patch", "pods", result);
     }
 
     /// The server says no, and will until somebody changes something: told once, tried seldom.
     fn refused(&mut self, status: &Status, now: Instant) -> Result<(), AnotherPod> {
+        self.count(match status.code {
+            404 => "not_found",
+            409 => "conflict",
+            _ => "refused",
+        });
         let complains_of = |field: &str| {
             let causes = status.details.iter().flat_map(|details| &details.causes);
             status.code == 422 && causes.into_iter().any(|cause| cause.field == field)

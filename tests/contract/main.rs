@@ -10,6 +10,7 @@ mod harness;
 mod backpressure;
 mod endings;
 mod environment;
+mod fleet;
 mod framing_json;
 mod framing_packets;
 mod handshake;

@@ -103,12 +103,10 @@ fn entries<'a>(metadata: &'a Value, field: &str) -> impl Iterator<Item = (&'a St
         .flat_map(Map::iter)
 }
 
-/// Kubernetes takes what Go parses without a sign of plus and without zeros in front.
+/// What the API server takes: no sign of plus, and no zeros in front but behind a minus.
 fn is_deletion_cost(text: &str) -> bool {
-    let digits = text.strip_prefix('-').unwrap_or(text);
-    let plain =
-        digits == "0" && text == "0" || digits.starts_with(|c: char| ('1'..='9').contains(&c));
-    plain && text.parse::<i32>().is_ok()
+    let begins = text == "0" || text.starts_with(|c: char| matches!(c, '-' | '1'..='9'));
+    begins && text.parse::<i32>().is_ok()
 }
 
 fn is_label_text(text: &str) -> bool {

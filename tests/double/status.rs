@@ -38,7 +38,7 @@ impl Cause {
         Cause {
             reason: "FieldValueInvalid",
             field: "metadata.resourceVersion".to_owned(),
-            message: "Invalid value: 0: must be specified for an update".to_owned(),
+            message: "Invalid value: 0x0: must be specified for an update".to_owned(),
         }
     }
 
@@ -111,10 +111,17 @@ impl Refusal {
 
     /// 409: something else is there than the writer thought.
     pub fn conflict(resource: Resource, name: &str, why: &str) -> Refusal {
-        let message = format!(
-            "Operation cannot be fulfilled on {} {name:?}: {why}",
-            resource.qualified()
-        );
+        Refusal::cannot_be_fulfilled(&resource.qualified(), resource, name, why)
+    }
+
+    /// 409: something else is there than who deletes it thought. The real server names the kind
+    /// here, and the resource elsewhere.
+    pub fn other_than_meant(resource: Resource, name: &str, why: &str) -> Refusal {
+        Refusal::cannot_be_fulfilled(&resource.qualified_kind(), resource, name, why)
+    }
+
+    fn cannot_be_fulfilled(what: &str, resource: Resource, name: &str, why: &str) -> Refusal {
+        let message = format!("Operation cannot be fulfilled on {what} {name:?}: {why}");
         Refusal::new(409, "Conflict", message).about(resource, name)
     }
 

@@ -178,6 +178,9 @@ impl Store {
         self.check_decodes(resource, Some(name), &mut object)?;
         let wanted = text(&object, "uid");
         let old = self.get(resource, name);
+        if let (Resource::Pods, Err(refusal)) = (resource, &old) {
+            return Err(refusal.clone());
+        }
         let has = old.as_ref().map_or("", |old| text(old, "uid"));
         if !wanted.is_empty() && wanted != has {
             let why = format!(
@@ -187,7 +190,6 @@ impl Store {
         }
         match old {
             Ok(old) => Ok((self.commit(resource, name, &old, object, now)?, false)),
-            Err(refusal) if resource == Resource::Pods => Err(refusal),
             Err(_) => {
                 remove(&mut object["metadata"], "resourceVersion");
                 Ok((self.create(resource, object, uid, now)?, true))
@@ -236,7 +238,7 @@ impl Store {
                 let why = format!(
                     "the {word} in the precondition ({wanted}) does not match the {word} in record ({has}). The object might have been {then}"
                 );
-                return Err(Refusal::conflict(resource, name, &why));
+                return Err(Refusal::other_than_meant(resource, name, &why));
             }
         }
         let grace = grace(resource, &old, deletion.grace);

@@ -32,8 +32,8 @@ pub enum State {
 impl State {
     fn as_str(self) -> &'static str {
         match self {
-            State::Ready => "ready",
-            State::Draining => "draining",
+            State::Ready => names::READY,
+            State::Draining => names::DRAINING,
         }
     }
 }

@@ -106,6 +106,13 @@ async fn a_put_needs_the_newest_version_and_the_right_uid() {
         "{message}"
     );
 
+    let pod = k8s_openapi::api::core::v1::Pod {
+        metadata: foreign.metadata.clone(),
+        ..Default::default()
+    };
+    let missing = pods(&double, "pod-a").replace("one", &post(), &pod).await;
+    assert_eq!(code(missing).0, 404, "a pod is not created by a PUT");
+
     // The strategy of Leases lets a PUT create, unless it says which object it means.
     assert!(api.replace("two", &post(), &lease("two")).await.is_ok());
     foreign.metadata.name = Some("three".to_owned());
@@ -310,6 +317,7 @@ async fn labels_names_and_the_deletion_cost_have_a_syntax() {
         json!({"labels": {"scalesocket.dev/occupied": "true", "empty": "", "a": "A-b_c.9"}}),
         cost("0"),
         cost("-2147483648"),
+        cost("-007"),
         json!({"annotations": {"any": "thing \u{1f600} at all\n"}}),
     ] {
         assert!(patch(fine.clone()).await.is_ok(), "{fine}");

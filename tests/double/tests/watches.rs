@@ -45,7 +45,8 @@ fn of(fleet: &str) -> WatchParams {
 async fn create(double: &Double, name: &str, fleet: &str) {
     let lease = lease_with(name, json!({"labels": {"fleet": fleet}}));
     let api = leases(double, "setup");
-    api.create(&PostParams::default(), &lease).await.unwrap();
+    let made = api.create(&PostParams::default(), &lease).await;
+    made.expect("the name is free");
 }
 
 #[tokio::test(start_paused = true)]
