@@ -194,6 +194,15 @@ def test_only_pods_of_a_fleet_get_a_token():
             assert spec["automountServiceAccountToken"] is uses, (name, kind, pod)
 
 
+def test_a_program_beside_scalesocket_gets_no_token():
+    """A mount at its place keeps the API server from putting one there."""
+    ((_, _, spec),) = [each for each in render.pod_specs(RENDERED["chart-connect"]) if each[0] == "Deployment"]
+    (program,) = spec["initContainers"]
+    (empty,) = [m["name"] for m in program["volumeMounts"] if m["mountPath"].endswith("/kubernetes.io/serviceaccount")]
+    assert {"name": empty, "emptyDir": {}} in spec["volumes"]
+    assert spec["automountServiceAccountToken"] is True
+
+
 @pytest.mark.parametrize("name", RENDERED)
 def test_an_autoscaled_workload_has_no_replicas_of_its_own(name):
     for scaler in of_kind(name, "HorizontalPodAutoscaler", "ScaledObject"):

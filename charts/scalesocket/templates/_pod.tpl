@@ -99,7 +99,7 @@ securityContext:
 {{- define "scalesocket.podCommon" -}}
 {{- $v := .root.Values }}
 serviceAccountName: {{ include "scalesocket.serviceAccountName" .root }}
-# Only pods of a fleet talk to the API server; programs of others get no token to read.
+# Only pods of a fleet talk to the API server: others have no token to lose.
 automountServiceAccountToken: {{ $v.cluster.enabled }}
 # A Service called scalesocket-x would otherwise turn into variables that look like flags.
 enableServiceLinks: false
@@ -126,7 +126,7 @@ affinity:
 {{- $selector := dict "labelSelector" (dict "matchLabels" (include "scalesocket.selector" $ | fromYaml)) }}
 topologySpreadConstraints:
   {{- range . }}
-  - {{- merge (dict) . $selector | toYaml | trim | nindent 4 }}
+  {{- list (merge (dict) . $selector) | toYaml | nindent 2 }}
   {{- end }}
 {{- end }}
 {{- with $v.priorityClassName }}
@@ -197,10 +197,14 @@ spec:
       resources:
         {{- toYaml . | nindent 8 }}
       {{- end }}
-      {{- with $v.extraVolumeMounts }}
       volumeMounts:
+        # Where the token would be: what is mounted here keeps it out of this container.
+        - name: no-token
+          mountPath: /var/run/secrets/kubernetes.io/serviceaccount
+          readOnly: true
+        {{- with $v.extraVolumeMounts }}
         {{- toYaml . | nindent 8 }}
-      {{- end }}
+        {{- end }}
     {{- end }}
   {{- end }}
   containers:
@@ -261,7 +265,7 @@ spec:
     {{- with $v.extraContainers }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
-  {{- if or (include "scalesocket.proxies" .) (has $mode (list "install" "volume")) $v.extraVolumes }}
+  {{- if or (include "scalesocket.proxies" .) (ne $mode "image") $v.extraVolumes }}
   volumes:
     {{- if include "scalesocket.proxies" . }}
     {{- include "scalesocket.peerVolume" . | trim | nindent 4 }}
@@ -270,6 +274,9 @@ spec:
     - name: scalesocket
       emptyDir:
         sizeLimit: 256Mi
+    {{- else if eq $mode "connect" }}
+    - name: no-token
+      emptyDir: {}
     {{- else if eq $mode "volume" }}
     - name: scalesocket
       image:
