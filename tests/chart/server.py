@@ -1,0 +1,84 @@
+"""A scalesocket of the tests' own, on ports that the system picks."""
+
+import contextlib
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import tempfile
+import threading
+import urllib.request
+
+DEADLINE = 30
+
+
+class Server:
+    """What runs: its addresses by listener, and what it logged."""
+
+    def __init__(self, binary, args, env=None):
+        self.addresses = {}
+        self.log = []
+        self.listening = threading.Event()
+        self.process = subprocess.Popen(
+            [binary, *args], env=env, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        self.reader = threading.Thread(target=self.read)
+        self.reader.start()
+
+    def read(self):
+        for line in self.process.stderr:
+            self.log.append(line)
+            with contextlib.suppress(ValueError):
+                entry = json.loads(line)
+                if entry.get("message") == "listening":
+                    self.addresses[entry["listener"]] = entry["addr"]
+                    if {"public", "admin"} <= set(self.addresses):
+                        self.listening.set()
+        self.listening.set()
+
+    def get(self, path, listener="admin"):
+        url = f"http://{self.addresses[listener]}{path}"
+        with urllib.request.urlopen(url, timeout=DEADLINE) as answer:
+            return answer.read().decode()
+
+
+@contextlib.contextmanager
+def serving(binary, *args, env=None):
+    """Serves with `args`, which must leave --addr and --admin-addr to us; ends with the block."""
+    ours = ["--addr=127.0.0.1:0", "--admin-addr=127.0.0.1:0", "--log=json"]
+    server = Server(binary, [*ours, *args], env)
+    try:
+        assert server.listening.wait(DEADLINE), "it neither listened nor ended"
+        assert {"public", "admin"} <= set(server.addresses), "".join(server.log)
+        yield server
+    finally:
+        if server.process.poll() is None:
+            server.process.send_signal(signal.SIGINT)
+        try:
+            server.process.wait(DEADLINE)
+        finally:
+            server.process.kill()
+            server.reader.join()
+
+
+# The discard port: nobody listens there.
+KUBECONFIG = """{apiVersion: v1, kind: Config, current-context: nobody,
+contexts: [{name: nobody, context: {cluster: nobody, user: nobody}}],
+clusters: [{name: nobody, cluster: {server: "http://127.0.0.1:9"}}],
+users: [{name: nobody, user: {}}]}
+"""
+
+
+@contextlib.contextmanager
+def alone():
+    """Flags and environment of a pod in a fleet whose API server does not answer."""
+    with tempfile.TemporaryDirectory() as name:
+        directory = pathlib.Path(name)
+        (directory / "secrets").write_text("a secret of the tests\n")
+        (directory / "kubeconfig").write_text(KUBECONFIG)
+        identity = {"POD_NAME": "pod", "POD_NAMESPACE": "games", "POD_UID": "0-0-0", "POD_IP": "127.0.0.1"}
+        yield (
+            ["--peer-addr=127.0.0.1:0", f"--peer-secret-file={directory / 'secrets'}"],
+            {**os.environ, **identity, "KUBECONFIG": str(directory / "kubeconfig")},
+        )
