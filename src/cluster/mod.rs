@@ -9,6 +9,7 @@ pub mod chance;
 pub mod claims;
 mod fleet;
 pub mod names;
+pub mod peer;
 pub mod placement;
 pub mod publish;
 pub mod session;
