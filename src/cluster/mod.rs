@@ -11,6 +11,7 @@ mod fleet;
 pub mod names;
 pub mod peer;
 pub mod placement;
+pub mod proxy;
 pub mod publish;
 pub mod session;
 pub mod takeover;
