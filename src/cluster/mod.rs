@@ -13,6 +13,7 @@ pub mod peer;
 pub mod placement;
 pub mod proxy;
 pub mod publish;
+pub mod router;
 pub mod session;
 pub mod takeover;
 pub mod view;
