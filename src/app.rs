@@ -88,6 +88,7 @@ pub async fn run(plan: Plan, prepared: Prepared) -> anyhow::Result<ExitCode> {
     let (ready, watched) = watch::channel(Readiness::Starting);
     let door = Arc::new(Door {
         rooms: rooms.clone(),
+        gate: None,
         options: door,
         metrics,
         tasks: tasks.clone(),

@@ -41,7 +41,8 @@ const FLOORS: [(&str, &[&str]); 14] = [
     ("http", &["child", "frame", "metrics", "room", "stop", "ws"]),
     (
         "cluster",
-        &["child", "frame", "metrics", "room", "stop", "ws"],
+        // It stands behind the door's gate.
+        &["child", "frame", "http", "metrics", "room", "stop", "ws"],
     ),
     ("ws", &["child", "frame", "metrics", "room"]),
     ("room", &["child", "frame", "metrics", "ws"]),

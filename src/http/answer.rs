@@ -1,10 +1,13 @@
 //! Answers of our own: JSON bodies, and refusals with a status, a label and a reason.
 
+use std::net::SocketAddr;
+
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde_json::json;
 
+use super::gate::{ENDPOINT, Mistrust, OWNER, REASON, SESSION, Turned};
 use crate::room::{BadName, Close, Refusal};
 
 /// Why a request is turned away.
@@ -24,6 +27,36 @@ pub(super) enum Denied {
     Starting,
     /// The rooms said no.
     Room(Refusal),
+    /// The room is on the server of that public address.
+    At(SocketAddr),
+    /// No server of the fleet takes another room.
+    NoServer,
+    /// The server that has the room does not answer.
+    Unreachable,
+    /// Not a peer, on the peers' listener.
+    NotAPeer(&'static str),
+    /// A peer that means another session.
+    SessionOver,
+}
+
+impl From<Turned> for Denied {
+    fn from(turned: Turned) -> Self {
+        match turned {
+            Turned::Room(refusal) => Denied::Room(refusal),
+            Turned::At(endpoint) => Denied::At(endpoint),
+            Turned::NoServer => Denied::NoServer,
+            Turned::Unreachable => Denied::Unreachable,
+        }
+    }
+}
+
+impl From<Mistrust> for Denied {
+    fn from(mistrust: Mistrust) -> Self {
+        match mistrust {
+            Mistrust::Unproven(why) => Denied::NotAPeer(why),
+            Mistrust::SessionOver => Denied::SessionOver,
+        }
+    }
 }
 
 impl Denied {
@@ -33,8 +66,12 @@ impl Denied {
             Denied::Origin | Denied::Room(Refusal::NotAllowed) => StatusCode::FORBIDDEN,
             Denied::Version | Denied::NotWebsocket => StatusCode::UPGRADE_REQUIRED,
             Denied::Room(Refusal::PerAddress) => StatusCode::TOO_MANY_REQUESTS,
-            Denied::Room(Refusal::Elsewhere(_)) => StatusCode::MISDIRECTED_REQUEST,
-            Denied::Starting | Denied::Room(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Denied::Room(Refusal::Elsewhere(_)) | Denied::At(_) => StatusCode::MISDIRECTED_REQUEST,
+            Denied::NotAPeer(_) => StatusCode::FORBIDDEN,
+            Denied::SessionOver => StatusCode::GONE,
+            Denied::Starting | Denied::Room(_) | Denied::NoServer | Denied::Unreachable => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 
@@ -49,6 +86,11 @@ impl Denied {
             Denied::NotWebsocket => "not_a_websocket_request",
             Denied::Starting => "starting",
             Denied::Room(refusal) => refusal.label(),
+            Denied::At(_) => "elsewhere",
+            Denied::NoServer => "no_server",
+            Denied::Unreachable => "owner_unreachable",
+            Denied::NotAPeer(_) => "not_a_peer",
+            Denied::SessionOver => "session_over",
         }
     }
 
@@ -63,7 +105,36 @@ impl Denied {
             }
             Denied::Starting => "the server is starting".to_owned(),
             Denied::Room(refusal) => refusal.to_string(),
+            Denied::At(endpoint) => format!("the room is on another server: connect to {endpoint}"),
+            Denied::NoServer => "no server takes another room at present; try again".to_owned(),
+            Denied::Unreachable => {
+                "the server that has the room does not answer; try again".to_owned()
+            }
+            Denied::NotAPeer(why) => why.to_owned(),
+            Denied::SessionOver => "this server is another one than was meant".to_owned(),
         }
+    }
+
+    /// Whether only an HTTP status says it, whatever `--refuse` asks for.
+    pub(super) fn is_http(self) -> bool {
+        matches!(self, Denied::At(_))
+    }
+
+    /// The answer to a peer, who reads the headers.
+    pub(super) fn to_peer(self) -> Response {
+        let mut response = self.into_response();
+        let headers = response.headers_mut();
+        headers.insert(REASON, HeaderValue::from_static(self.label()));
+        if let Denied::Room(Refusal::Elsewhere(owner)) = self {
+            let said = [
+                (OWNER, owner.endpoint.to_string()),
+                (SESSION, format!("{:032x}", owner.session)),
+            ];
+            for (name, value) in said {
+                headers.extend(HeaderValue::try_from(value).ok().map(|value| (name, value)));
+            }
+        }
+        response
     }
 
     /// With `--refuse close`: what the client reads after 101.
@@ -71,7 +142,9 @@ impl Denied {
         let code = match self {
             Denied::Room(Refusal::Draining | Refusal::Ending) => Close::RESTART,
             Denied::Room(Refusal::NotAllowed) => Close::POLICY,
-            Denied::Room(_) | Denied::Starting => Close::TRY_LATER,
+            Denied::Room(_) | Denied::Starting | Denied::NoServer | Denied::Unreachable => {
+                Close::TRY_LATER
+            }
             _ => Close::POLICY,
         };
         Close::new(code, self.reason())
@@ -83,6 +156,9 @@ impl IntoResponse for Denied {
         let body = json!({ "error": self.label(), "message": self.reason() });
         let mut response = json_response(self.status(), &body);
         let headers = response.headers_mut();
+        if let Denied::At(endpoint) = self {
+            headers.extend(endpoint_header(endpoint));
+        }
         match self.status() {
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
@@ -99,6 +175,12 @@ impl IntoResponse for Denied {
         }
         response
     }
+}
+
+/// Where clients reach the server that has a room.
+pub(super) fn endpoint_header(endpoint: SocketAddr) -> Option<(HeaderName, HeaderValue)> {
+    let value = HeaderValue::try_from(endpoint.to_string()).ok()?;
+    Some((ENDPOINT, value))
 }
 
 /// A JSON body that no cache keeps.

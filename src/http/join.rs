@@ -9,6 +9,7 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version, header};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
@@ -18,7 +19,8 @@ use tokio::net::{TcpStream, UnixStream};
 use tracing::debug;
 
 use super::answer::Denied;
-use super::{Door, Ends, Readiness, Refuse};
+use super::gate::{Entrance, Visit, strip};
+use super::{Door, Ends, Readiness, Refuse, Side};
 use crate::child;
 use crate::room::{BadName, Newcomer, RoomName};
 use crate::ws::connection::Connection;
@@ -34,26 +36,42 @@ pub(super) fn is_upgrade(headers: &HeaderMap) -> bool {
     has_token(headers, header::UPGRADE, "websocket")
 }
 
-/// Answers a request that [`is_upgrade`].
-pub(super) async fn join(door: Arc<Door>, mut request: Request<Body>) -> Response {
+/// Answers a request that [`is_upgrade`] and came through a listener of that side.
+pub(super) async fn join(door: Arc<Door>, side: Side, mut request: Request<Body>) -> Response {
     let accept = match accept_key(&request) {
         Ok(accept) => accept,
-        Err(denied) => return deny(&door, denied),
+        Err(denied) => return deny(&door, side, denied),
     };
     let upgrade = hyper::upgrade::on(&mut request);
     let protocol = subprotocol(request.headers(), &door.options.subprotocols);
-    let place = match look(&door, &request) {
-        Ok((name, newcomer)) => door.rooms.join(name, &newcomer).await.map_err(Denied::Room),
-        Err(denied) => Err(denied),
-    };
-    let connection = match place {
-        Ok(place) => Ok(place),
-        Err(denied) if door.options.refuse == Refuse::Http => return deny(&door, denied),
+    let (parts, _) = request.into_parts();
+    let entrance = match come(&door, side, parts).await {
+        Ok(entrance) => Ok(entrance),
+        Err(denied) if door.options.refuse == Refuse::Http || side == Side::Peer => {
+            return deny(&door, side, denied);
+        }
+        Err(denied) if denied.is_http() => return deny(&door, side, denied),
         Err(denied) => {
             door.metrics.refused(denied.label());
             Err(denied.close())
         }
     };
+    let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
+    let headers = response.headers_mut();
+    let entrance = match entrance {
+        // The server that took the client has answered its key, and chosen its protocol.
+        Ok(Entrance::There(mut passage)) => {
+            headers.extend(std::mem::take(&mut passage.headers));
+            Ok(Entrance::There(passage))
+        }
+        here => {
+            headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+            headers.extend(protocol.map(|protocol| (header::SEC_WEBSOCKET_PROTOCOL, protocol)));
+            here
+        }
+    };
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     let task = {
         let door = Arc::clone(&door);
         async move {
@@ -62,48 +80,105 @@ pub(super) async fn join(door: Arc<Door>, mut request: Request<Body>) -> Respons
             };
             let options = Arc::clone(&door.options.connection);
             // A task of its own, so that what the handshake needed is not kept for its life.
-            door.tasks.spawn(match connection {
-                Ok(place) => Connection::new(socket, place, options, early),
-                Err(close) => Connection::refused(socket, &close, options),
-            });
+            match entrance {
+                Ok(Entrance::Here(place)) => door
+                    .tasks
+                    .spawn(Connection::new(socket, place, options, early)),
+                Ok(Entrance::There(passage)) => door.tasks.spawn((passage.carry)(socket, early)),
+                Err(close) => door
+                    .tasks
+                    .spawn(Connection::refused(socket, &close, options)),
+            };
         }
     };
     door.tasks.spawn(task);
-    let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
-    let headers = response.headers_mut();
-    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
-    if let Some(protocol) = protocol {
-        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
-    }
     response
 }
 
-fn deny(door: &Door, denied: Denied) -> Response {
+fn deny(door: &Door, side: Side, denied: Denied) -> Response {
     door.metrics.refused(denied.label());
     debug!(reason = denied.label(), "client refused");
-    denied.into_response()
+    match side {
+        Side::Peer => denied.to_peer(),
+        Side::Public | Side::Admin => denied.into_response(),
+    }
 }
 
-/// Which room the path names, and who wants to come in, if that may be.
-fn look(door: &Door, request: &Request<Body>) -> Result<(RoomName, Newcomer), Denied> {
-    let headers = request.headers();
+/// Leads a client to its room, if that may be.
+async fn come(door: &Door, side: Side, mut parts: Parts) -> Result<Entrance, Denied> {
+    let seen = parts.extensions.get::<Ends>().copied().unwrap_or_default();
+    let gate = door.gate.as_deref();
+    let client = match (side, gate) {
+        (Side::Peer, Some(gate)) => {
+            let said = gate.introduce(&parts)?;
+            Client {
+                ends: Ends {
+                    remote: said.remote,
+                    local: said.local,
+                },
+                https: said.https,
+                passed_on: true,
+            }
+        }
+        (Side::Peer, None) => return Err(Denied::NotAPeer("this server is of no fleet")),
+        (Side::Public | Side::Admin, _) => {
+            check_origin(door, &parts.headers)?;
+            Client {
+                ends: seen,
+                https: false,
+                passed_on: false,
+            }
+        }
+    };
+    // SECURITY: what was believed is believed no longer, and neither a child nor another server sees
+    // what a client made up.
+    strip(&mut parts.headers);
+    let (name, newcomer) = look(door, &parts, &client)?;
+    match gate {
+        // Rooms of one connection each are where the connection is.
+        Some(gate) if side != Side::Peer && !door.rooms.options().isolate => {
+            let visit = Visit {
+                room: &name,
+                newcomer: &newcomer,
+                request: &parts,
+                ends: client.ends,
+            };
+            Ok(gate.lead(visit).await?)
+        }
+        _ => {
+            let place = door.rooms.join(name, &newcomer).await;
+            place.map(Entrance::Here).map_err(Denied::Room)
+        }
+    }
+}
+
+/// What is known of the client itself, however its request came.
+#[derive(Debug)]
+struct Client {
+    ends: Ends,
+    https: bool,
+    /// Another server let it in, and sees to its origin and its address.
+    passed_on: bool,
+}
+
+fn check_origin(door: &Door, headers: &HeaderMap) -> Result<(), Denied> {
     let origin = text(headers, header::ORIGIN);
     if headers.contains_key(header::ORIGIN) && origin.is_none() {
         return Err(Denied::Origin);
     }
-    if !door
+    let allowed = door
         .options
         .origin
-        .allows(origin, text(headers, header::HOST), false)
-    {
-        return Err(Denied::Origin);
-    }
+        .allows(origin, text(headers, header::HOST), false);
+    allowed.then_some(()).ok_or(Denied::Origin)
+}
+
+/// Which room the path names, and who wants to come in.
+fn look(door: &Door, request: &Parts, client: &Client) -> Result<(RoomName, Newcomer), Denied> {
     if *door.ready.borrow() == Readiness::Starting {
         return Err(Denied::Starting);
     }
-    let path = request.uri().path();
+    let path = request.uri.path();
     let path = path.strip_prefix('/').unwrap_or(path);
     let (component, rest) = path
         .find('/')
@@ -115,40 +190,35 @@ fn look(door: &Door, request: &Request<Body>) -> Result<(RoomName, Newcomer), De
         Err(BadName::Empty) if isolate => RoomName::root(),
         Err(bad) => return Err(Denied::Name(bad)),
     };
-    let ends = request
-        .extensions()
-        .get::<Ends>()
-        .copied()
-        .unwrap_or_default();
     let newcomer = Newcomer {
-        address: ends.remote.map(|remote| remote.ip().to_canonical()),
-        passed_on: false,
-        variables: variables(request, ends, component, rest),
+        address: client.ends.remote.map(|remote| remote.ip().to_canonical()),
+        passed_on: client.passed_on,
+        variables: variables(request, client, component, rest),
     };
     Ok((name, newcomer))
 }
 
 fn variables(
-    request: &Request<Body>,
-    ends: Ends,
+    request: &Parts,
+    client: &Client,
     room: &str,
     rest: &str,
 ) -> Vec<(OsString, OsString)> {
-    let uri = request.uri();
+    let uri = &request.uri;
     let target = uri
         .path_and_query()
         .map_or(uri.path(), |target| target.as_str());
     child::cgi(&child::Request {
-        remote: ends.remote,
-        local: ends.local,
-        method: request.method().as_str(),
+        remote: client.ends.remote,
+        local: client.ends.local,
+        method: request.method.as_str(),
         uri: target,
         protocol: "HTTP/1.1",
         room: &percent_decode_str(room).decode_utf8_lossy(),
         path_info: &percent_decode_str(rest).decode_utf8_lossy(),
         query: uri.query().unwrap_or_default(),
-        headers: request.headers(),
-        https: false,
+        headers: &request.headers,
+        https: client.https,
         unique_id: &child::unique_id(),
     })
 }

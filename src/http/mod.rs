@@ -6,6 +6,7 @@
 mod answer;
 pub mod api;
 pub mod files;
+pub mod gate;
 mod join;
 pub mod listen;
 pub mod origin;
@@ -21,6 +22,7 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 pub use files::Files;
+pub use gate::Gate;
 pub use listen::{Listener, bind_tcp, bind_unix, inherited};
 pub use origin::OriginRule;
 pub use serve::serve;
@@ -84,6 +86,8 @@ pub enum Side {
     Public,
     /// For operators.
     Admin,
+    /// For other servers of the fleet.
+    Peer,
 }
 
 /// Both ends of the connection that a request came over; none over a unix socket.
@@ -100,6 +104,8 @@ pub struct Ends {
 pub struct Door {
     /// The rooms.
     pub rooms: Rooms,
+    /// Asked for rooms that may be on other servers; none for a server alone.
+    pub gate: Option<Arc<dyn Gate>>,
     /// What the door is told.
     pub options: Options,
     /// Counted here: refusals.

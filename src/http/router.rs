@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{Path, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::StatusCode;
 use serde_json::json;
 
-use super::answer::{Denied, json_response};
+use super::answer::{Denied, endpoint_header, json_response};
 use super::{Door, Readiness, Side, api, join, seen};
+use crate::room::RoomName;
 
 /// The routes of one kind of listener.
 pub(super) fn router(side: Side, door: &Arc<Door>) -> Router {
@@ -24,7 +25,7 @@ pub(super) fn router(side: Side, door: &Arc<Door>) -> Router {
         router = router.route(path, get(ready));
     }
     let options = &door.options;
-    let operator = side == Side::Admin || !options.admin;
+    let operator = side == Side::Admin || side == Side::Public && !options.admin;
     if operator && options.metrics {
         router = router.route("/metrics", get(seen::metrics));
     }
@@ -37,30 +38,57 @@ pub(super) fn router(side: Side, door: &Arc<Door>) -> Router {
     if operator && options.api {
         router = api::routes(router);
     }
+    if operator && door.gate.is_some() {
+        router = router.route("/resolve/{room}", get(resolve));
+    }
     if side == Side::Admin {
         router = router.route("/drain", post(drain));
     }
     router = match side {
         Side::Public => router.fallback(elsewhere),
-        Side::Admin => router.fallback(async || super::answer::not_found("no such endpoint")),
+        Side::Admin | Side::Peer => {
+            router.fallback(async || super::answer::not_found("no such endpoint"))
+        }
     };
-    if side == Side::Public {
+    if side != Side::Admin {
         // A layer, not a route: a websocket request never means an endpoint.
+        let sockets_first = move |State(door): State<Arc<Door>>, request: Request, next: Next| async move {
+            match join::is_upgrade(request.headers()) {
+                true => join::join(door, side, request).await,
+                false => next.run(request).await,
+            }
+        };
         router = router.layer(middleware::from_fn_with_state(
             Arc::clone(door),
             sockets_first,
         ));
     }
-    let headers = middleware::from_fn_with_state(Arc::clone(door), add_headers);
-    router.layer(headers).with_state(Arc::clone(door))
+    if side != Side::Peer {
+        // The server that the client came to adds them.
+        router = router.layer(middleware::from_fn_with_state(
+            Arc::clone(door),
+            add_headers,
+        ));
+    }
+    router.with_state(Arc::clone(door))
 }
 
-async fn sockets_first(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
-    if join::is_upgrade(request.headers()) {
-        join::join(door, request).await
-    } else {
-        next.run(request).await
+/// For proxies of other people: where a room is, or where it would be opened now.
+async fn resolve(State(door): State<Arc<Door>>, Path(room): Path<String>) -> Response {
+    let room = match RoomName::parse(&room) {
+        Ok(room) => room,
+        Err(bad) => return Denied::Name(bad).into_response(),
+    };
+    if let Err(refusal) = door.rooms.allows(&room) {
+        return Denied::Room(refusal).into_response();
     }
+    let Some(endpoint) = door.gate.as_ref().and_then(|gate| gate.resolve(&room)) else {
+        return Denied::NoServer.into_response();
+    };
+    let body = json!({ "room": room.as_str(), "endpoint": endpoint.to_string() });
+    let mut response = json_response(StatusCode::OK, &body);
+    response.headers_mut().extend(endpoint_header(endpoint));
+    response
 }
 
 async fn add_headers(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {

@@ -23,6 +23,8 @@ use super::{Door, Ends, Side};
 const HEADER_TIME: Duration = Duration::from_secs(10);
 /// Most headers of a request, and most bytes of its head.
 const HEADERS_MAX: (usize, usize) = (100, 32 << 10);
+/// The same for a peer, which passes a client's headers on and adds its own.
+const PEER_HEADERS_MAX: (usize, usize) = (120, 40 << 10);
 /// Bytes that the kernel takes for a client beyond what is in flight (tcp(7)): one large write.
 const UNSENT_MAX: u32 = 256 << 10;
 /// How much longer than the stall timeout a client may take nothing before the kernel gives it up.
@@ -35,6 +37,10 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Accepts until `stop`; every connection runs as a task of its own.
 pub async fn serve(listener: Listener, side: Side, door: Arc<Door>, stop: CancellationToken) {
     let router = router(side, &door);
+    let headers_max = match side {
+        Side::Peer => PEER_HEADERS_MAX,
+        Side::Public | Side::Admin => HEADERS_MAX,
+    };
     let patience = door
         .options
         .connection
@@ -52,12 +58,16 @@ pub async fn serve(listener: Listener, side: Side, door: Arc<Door>, stop: Cancel
                 let router = router.clone();
                 match stream {
                     Stream::Tcp(tcp, ends) => {
-                        door.tasks.spawn(http(tcp, ends, router, stop.clone()))
-                    }
-                    Stream::Unix(unix) => {
                         door.tasks
-                            .spawn(http(unix, Ends::default(), router, stop.clone()))
+                            .spawn(http(tcp, ends, headers_max, router, stop.clone()))
                     }
+                    Stream::Unix(unix) => door.tasks.spawn(http(
+                        unix,
+                        Ends::default(),
+                        headers_max,
+                        router,
+                        stop.clone(),
+                    )),
                 };
             }
             // One client's trouble, not ours (accept(2), "Error handling").
@@ -126,8 +136,13 @@ fn is_of_client(error: &io::Error) -> bool {
     )
 }
 
-async fn http<S>(stream: S, ends: Ends, router: Router, stop: CancellationToken)
-where
+async fn http<S>(
+    stream: S,
+    ends: Ends,
+    headers_max: (usize, usize),
+    router: Router,
+    stop: CancellationToken,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = service_fn(move |request: http::Request<Incoming>| {
@@ -138,8 +153,8 @@ where
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIME)
-        .max_headers(HEADERS_MAX.0)
-        .max_buf_size(HEADERS_MAX.1)
+        .max_headers(headers_max.0)
+        .max_buf_size(headers_max.1)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);

@@ -34,7 +34,7 @@ impl Socket {
     }
 
     /// Reads what is there; `Ok(0)` at the end of the stream.
-    pub(super) fn poll_read(
+    pub(crate) fn poll_read(
         &self,
         cx: &mut Context<'_>,
         buffer: &mut [u8],
@@ -49,14 +49,14 @@ impl Socket {
     }
 
     /// Reads past the runtime's knowledge of readiness, which [`Socket::poll_hang_up`] discards.
-    pub(super) fn read_now(&self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub(crate) fn read_now(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let fd = self.fd().as_raw_fd();
         recv(fd, buffer, MsgFlags::MSG_DONTWAIT).map_err(io::Error::from)
     }
 
     /// Ready once the client has gone, although what it sent is not read. Bytes that come
     /// meanwhile wake the task, and stay where they are for [`Socket::read_now`].
-    pub(super) fn poll_hang_up(&self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_hang_up(&self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             // Only an event that comes after this can make the socket ready again.
             let clear = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
@@ -83,7 +83,7 @@ impl Socket {
     }
 
     /// Writes as much as the socket takes; pending if it takes nothing.
-    pub(super) fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         loop {
             ready!(either!(self, inner => inner.poll_write_ready(cx)))?;
             match either!(self, inner => inner.try_write(bytes)) {
@@ -94,7 +94,7 @@ impl Socket {
     }
 
     /// Like [`Socket::poll_write`], from several places.
-    pub(super) fn poll_write_vectored(
+    pub(crate) fn poll_write_vectored(
         &self,
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
@@ -109,7 +109,7 @@ impl Socket {
     }
 
     /// No more will be written.
-    pub(super) fn shut(&self) {
+    pub(crate) fn shut(&self) {
         // It may be gone already; then there is nothing to shut.
         let _ = match self {
             Socket::Tcp(tcp) => socket2::SockRef::from(tcp).shutdown(Shutdown::Write),
