@@ -81,14 +81,16 @@ pub async fn run(plan: Plan, prepared: Prepared) -> anyhow::Result<ExitCode> {
     let metrics = Metrics::new(config.metrics_rooms)?;
     let (public, admin) = bind(&config).await?;
     warn_of_pages(&config, &public);
-    let fleet = Fleet::find(&config, &public, &metrics).await?;
+    let peers = fleet::bind(&config).await?;
+    let fleet = Fleet::find(&config, &public, &peers, &metrics).await?;
     let starter = starter(&config, &prepared);
     let ownership = fleet.ownership();
     let rooms = Rooms::new(rooms, starter, metrics.clone(), tasks.clone(), ownership);
     let (ready, watched) = watch::channel(Readiness::Starting);
+    let member = fleet.join(&config, &rooms, &prepared, &ready)?;
     let door = Arc::new(Door {
         rooms: rooms.clone(),
-        gate: None,
+        gate: member.gate(),
         options: door,
         metrics,
         tasks: tasks.clone(),
@@ -96,15 +98,13 @@ pub async fn run(plan: Plan, prepared: Prepared) -> anyhow::Result<ExitCode> {
         stop: asked.clone(),
         started: Instant::now(),
     });
-    let member = fleet.join(&rooms, &prepared, &ready);
     let closing = CancellationToken::new();
-    for (listeners, side) in [(public, Side::Public), (admin, Side::Admin)] {
+    for (listeners, side, name) in [
+        (public, Side::Public, "public"),
+        (admin, Side::Admin, "admin"),
+        (peers, Side::Peer, "peer"),
+    ] {
         for listener in listeners {
-            let name = if side == Side::Public {
-                "public"
-            } else {
-                "admin"
-            };
             info!(addr = %listener, listener = name, "listening");
             tasks.spawn(door::serve(
                 listener,
@@ -206,12 +206,14 @@ async fn story(
         "draining"
     );
     let over = async {
-        let patient = rooms.all_gone();
+        let patient = async { tokio::join!(rooms.all_gone(), member.nobody_in_transit()) };
         tokio::select! {
             _ = tokio::time::timeout(wait, patient) => {}
             _ = asked.at_least(Stage::End) => {}
         }
-        rooms.end_all(&Close::new(Close::RESTART, "server draining"), "drain");
+        let close = Close::new(Close::RESTART, "server draining");
+        member.end_transit(&close);
+        rooms.end_all(&close, "drain");
         rooms.all_gone().await;
         Ending::Well
     };

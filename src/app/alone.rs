@@ -5,15 +5,25 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::{Config, Listener, Prepared};
-use crate::http::Readiness;
+use crate::http::{Gate, Readiness};
 use crate::metrics::Metrics;
-use crate::room::{Ownership, Rooms};
+use crate::room::{Close, Ownership, Rooms};
+
+/// No fleet: nobody listens for others.
+pub(super) async fn bind(_: &Config) -> anyhow::Result<Vec<Listener>> {
+    Ok(Vec::new())
+}
 
 /// No fleet.
 pub(super) struct Fleet;
 
 impl Fleet {
-    pub(super) async fn find(_: &Config, _: &[Listener], _: &Metrics) -> anyhow::Result<Self> {
+    pub(super) async fn find(
+        _: &Config,
+        _: &[Listener],
+        _: &[Listener],
+        _: &Metrics,
+    ) -> anyhow::Result<Self> {
         Ok(Fleet)
     }
 
@@ -21,9 +31,15 @@ impl Fleet {
         None
     }
 
-    pub(super) fn join(self, _: &Rooms, _: &Prepared, ready: &watch::Sender<Readiness>) -> Member {
+    pub(super) fn join(
+        self,
+        _: &Config,
+        _: &Rooms,
+        _: &Prepared,
+        ready: &watch::Sender<Readiness>,
+    ) -> anyhow::Result<Member> {
         ready.send_replace(Readiness::Ready);
-        Member
+        Ok(Member)
     }
 }
 
@@ -31,11 +47,19 @@ impl Fleet {
 pub(super) struct Member;
 
 impl Member {
+    pub(super) fn gate(&self) -> Option<Arc<dyn Gate>> {
+        None
+    }
+
     pub(super) fn drain(&self) {}
 
     pub(super) async fn lost(&self) {
         std::future::pending().await
     }
+
+    pub(super) async fn nobody_in_transit(&self) {}
+
+    pub(super) fn end_transit(&self, _: &Close) {}
 
     pub(super) async fn leave(self) {}
 }

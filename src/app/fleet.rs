@@ -14,10 +14,21 @@ use tracing::info;
 use super::{Config, Listener, Prepared};
 use crate::child::Warden;
 use crate::cli;
+use crate::cluster::router::Router;
 use crate::cluster::{self, Addresses, Household, Identity, Takeover};
-use crate::http::Readiness;
+use crate::http::{Gate, Readiness};
 use crate::metrics::Metrics;
 use crate::room::{Close, Ownership, Rooms};
+
+/// Where other pods connect, if clients are led from pod to pod.
+pub(super) async fn bind(config: &Config) -> anyhow::Result<Vec<Listener>> {
+    match &config.cluster {
+        Some(given) if given.claims != cli::Claims::Off && given.route == cli::Route::Proxy => {
+            super::bind_one(&given.peer_addr, config.unix_mode).await
+        }
+        _ => Ok(Vec::new()),
+    }
+}
 
 /// The fleet that this server is about to join, with `--kube`.
 pub(super) struct Fleet(Option<cluster::Fleet>);
@@ -27,12 +38,13 @@ impl Fleet {
     pub(super) async fn find(
         config: &Config,
         public: &[Listener],
+        peers: &[Listener],
         metrics: &Metrics,
     ) -> anyhow::Result<Self> {
         let Some(given) = &config.cluster else {
             return Ok(Fleet(None));
         };
-        let addresses = addresses(given, public)?;
+        let addresses = addresses(given, public, peers)?;
         let options = options(given, config.maxrooms);
         info!(pod = %given.pod_name, fleet = %given.fleet, "joining the fleet");
         let fleet = cluster::Fleet::find(options, addresses, metrics.fleet()).await?;
@@ -46,10 +58,15 @@ impl Fleet {
     /// Becomes a member. The server is ready once it holds a session, where there are any.
     pub(super) fn join(
         self,
+        config: &Config,
         rooms: &Rooms,
         prepared: &Prepared,
         ready: &watch::Sender<Readiness>,
-    ) -> Member {
+    ) -> anyhow::Result<Member> {
+        let router = match &self.0 {
+            Some(fleet) => fleet.router(rooms, config.stall_timeout)?,
+            None => None,
+        };
         let standing = self.0.as_ref().and_then(cluster::Fleet::standing);
         ready.send_replace(match standing {
             Some(_) => Readiness::NoSession,
@@ -77,20 +94,47 @@ impl Fleet {
             rooms: rooms.clone(),
             warden: prepared.warden.clone(),
         });
-        Member {
+        Ok(Member {
+            router,
             member: self.0.map(|fleet| fleet.join(rooms, household)),
             _follow: follow,
-        }
+        })
     }
 }
 
 /// This server in its fleet; none without `--kube`.
 pub(super) struct Member {
+    router: Option<Arc<Router>>,
     member: Option<cluster::Member>,
     _follow: Option<AbortOnDropHandle<()>>,
 }
 
 impl Member {
+    /// Who leads clients to their rooms.
+    pub(super) fn gate(&self) -> Option<Arc<dyn Gate>> {
+        let router = self.router.clone()?;
+        Some(router)
+    }
+
+    /// Waits until nobody is on the way through this server.
+    pub(super) async fn nobody_in_transit(&self) {
+        if let Some(router) = &self.router {
+            // The sender is the router's own.
+            let _ = router
+                .transits()
+                .count()
+                .wait_for(|count| *count == 0)
+                .await;
+        }
+    }
+
+    /// Who is on the way through this server is told so.
+    pub(super) fn end_transit(&self, close: &Close) {
+        if let Some(router) = &self.router {
+            router.transits().drain(close.clone());
+        }
+    }
+
     /// No new rooms are wanted here.
     pub(super) fn drain(&self) {
         if let Some(member) = &self.member {
@@ -151,24 +195,23 @@ impl Household for Ours {
     }
 }
 
-fn addresses(given: &cli::Cluster, public: &[Listener]) -> anyhow::Result<Addresses> {
+fn addresses(
+    given: &cli::Cluster,
+    public: &[Listener],
+    peers: &[Listener],
+) -> anyhow::Result<Addresses> {
     let ip = match given.pod_ip {
         Some(ip) => ip,
         // Nobody is led here: nobody asks.
         None => std::net::Ipv4Addr::UNSPECIFIED.into(),
     };
-    let public = public.iter().find_map(Listener::tcp_address);
-    let public = public.map(|listening| SocketAddr::new(ip, listening.port()));
-    let peer = match (given.route, &given.peer_addr) {
-        (cli::Route::Proxy, cli::Listen::Tcp(address)) => {
-            let port = address
-                .rsplit(':')
-                .next()
-                .and_then(|port| port.parse().ok());
-            port.map(|port| SocketAddr::new(ip, port))
-        }
-        _ => public,
+    let reached = |listeners: &[Listener]| {
+        let listening = listeners.iter().find_map(Listener::tcp_address)?;
+        Some(SocketAddr::new(ip, listening.port()))
     };
+    let public = reached(public);
+    // Without a port for peers, they only tell clients where to go.
+    let peer = reached(peers).or(public);
     let peer = peer.or((given.claims == cli::Claims::Off).then(|| SocketAddr::new(ip, 0)));
     Ok(Addresses {
         peer: peer.ok_or_else(|| anyhow!("--kube needs an --addr that other pods can reach"))?,

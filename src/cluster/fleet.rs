@@ -15,7 +15,9 @@ use tracing::warn;
 
 use super::api::{Api, bounded};
 use super::claims::Claims;
+use super::peer::{Authority, Secrets};
 use super::publish::{self, Publisher, Snapshot, Source, State};
+use super::router::{self, Router};
 use super::session::{self, Household, Session, Standing};
 use super::takeover::Heirs;
 use super::view::View;
@@ -87,24 +89,40 @@ impl Fleet {
         Some(Arc::new(claims))
     }
 
-    /// What is known of the others.
-    pub fn view(&self) -> &View {
-        &self.view
-    }
-
-    /// What this server was told.
-    pub fn options(&self) -> &Options {
-        &self.options
-    }
-
-    /// The figures.
-    pub fn metrics(&self) -> &FleetMetrics {
-        &self.metrics
-    }
-
     /// How this server stands; none where there are no sessions.
     pub fn standing(&self) -> Option<watch::Receiver<Standing>> {
         Some(self.claims.as_ref()?.standing().subscribe())
+    }
+
+    /// Leads clients to their rooms; none where nobody is led. `stall_timeout` is how long one on
+    /// its way through may take nothing.
+    pub fn router(
+        &self,
+        rooms: &Rooms,
+        stall_timeout: Duration,
+    ) -> anyhow::Result<Option<Arc<Router>>> {
+        let Some(claims) = &self.claims else {
+            return Ok(None);
+        };
+        let secrets = match &self.options.secret_file {
+            Some(file) if self.options.proxy => Some(Secrets::open(file)?),
+            _ => None,
+        };
+        let options = router::Options {
+            uid: self.options.identity.uid.clone(),
+            addresses: self.addresses,
+            placement: self.options.placement,
+            route_timeout: self.options.route_timeout,
+            stall_timeout,
+        };
+        Ok(Some(Arc::new(Router::new(
+            options,
+            rooms.clone(),
+            Arc::new(self.view.clone()),
+            claims.standing().subscribe(),
+            secrets.map(Authority::new),
+            self.metrics.clone(),
+        ))))
     }
 
     /// Becomes a member: from now on its session is held and its rooms are published.

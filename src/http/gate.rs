@@ -116,6 +116,9 @@ pub trait Gate: fmt::Debug + Send + Sync {
 
     /// Where clients reach the server that has a room, or that would get it now.
     fn resolve(&self, room: &RoomName) -> Option<SocketAddr>;
+
+    /// The fleet in a few numbers: the block `scaling` of `/stats`.
+    fn scaling(&self) -> serde_json::Value;
 }
 
 /// Takes every peer header off, whoever sent it.

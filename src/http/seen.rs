@@ -50,7 +50,7 @@ pub(super) async fn server(State(door): State<Arc<Door>>, Query(page): Query<Pag
             .collect::<Vec<Value>>()
     });
     let totals = door.metrics.total();
-    let body = json!({
+    let mut body = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "uptime_seconds": door.started.elapsed().as_secs_f64(),
         "draining": door.rooms.is_draining(),
@@ -70,6 +70,9 @@ pub(super) async fn server(State(door): State<Arc<Door>>, Query(page): Query<Pag
         "offset": page.offset,
         "rooms": rooms.await.unwrap_or_default(),
     });
+    if let (Some(gate), Some(body)) = (&door.gate, body.as_object_mut()) {
+        body.insert("scaling".to_owned(), gate.scaling());
+    }
     json_response(StatusCode::OK, &body)
 }
 

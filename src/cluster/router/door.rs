@@ -53,4 +53,9 @@ impl Gate for Router {
             None => self.choose(room, &[])?.public,
         }
     }
+
+    fn scaling(&self) -> serde_json::Value {
+        let scaling = self.fleet.scaling(self.pending_rooms());
+        serde_json::to_value(scaling).unwrap_or_default()
+    }
 }

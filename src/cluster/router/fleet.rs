@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use crate::cluster::view::View;
+use crate::cluster::view::{Scaling, View};
 use crate::room::{Owner, RoomName};
 
 /// A pod that has a session.
@@ -31,6 +31,8 @@ pub trait Fleet: fmt::Debug + Send + Sync {
     fn pods(&self) -> Vec<Pod>;
     /// Where clients reach the pod with that session.
     fn public(&self, session: u128) -> Option<SocketAddr>;
+    /// All of it in six numbers; so many rooms are waited for here.
+    fn scaling(&self, pending_rooms: usize) -> Scaling;
 }
 
 impl Fleet for View {
@@ -63,5 +65,9 @@ impl Fleet for View {
 
     fn public(&self, session: u128) -> Option<SocketAddr> {
         self.session(session)?.public
+    }
+
+    fn scaling(&self, pending_rooms: usize) -> Scaling {
+        View::scaling(self, pending_rooms)
     }
 }
