@@ -71,6 +71,8 @@ where
     };
     let levels = Targets::new()
         .with_default(ours.min(LevelFilter::WARN))
+        // It tells of every request that fails; so do we, once, and what it means.
+        .with_target("kube_client", LevelFilter::OFF)
         .with_target(env!("CARGO_CRATE_NAME"), ours);
     // An error of the writer is told to stderr by default, and panics when that fails as well.
     let lines = tracing_subscriber::fmt::layer()

@@ -1,6 +1,7 @@
 //! The API server as claims and sessions need it: every request ends in bounded time, nothing is
 //! tried again behind our back, and an answer that did not come is told apart from a no.
 
+use std::error::Error;
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
@@ -28,6 +29,9 @@ pub enum Failure {
     /// The server says no, and will say so again until somebody changes something.
     #[error("refused: {0}")]
     Refused(String),
+    /// The request did not leave: there is no connection.
+    #[error("no connection: {0}")]
+    NotSent(String),
     /// It is not known what became of the request: none, a late or an unclear answer (5xx, 429).
     #[error("no answer: {0}")]
     Unknown(String),
@@ -127,6 +131,7 @@ impl Api {
             Err(Failure::NotFound) => "not_found",
             Err(Failure::Conflict) => "conflict",
             Err(Failure::Refused(_)) => "refused",
+            Err(Failure::NotSent(_)) => "not_sent",
             Err(Failure::Unknown(_)) => "unknown",
         };
         self.metrics.api_request(verb, resource, result);
@@ -154,8 +159,36 @@ fn failure(error: kube::Error) -> Failure {
             (400 | 401 | 403 | 405 | 413 | 422, _) => Failure::Refused(status.message),
             _ => Failure::Unknown(status.message),
         },
-        other => Failure::Unknown(other.to_string()),
+        other if is_without_connection(&other) => Failure::NotSent(causes(&other)),
+        other => Failure::Unknown(causes(&other)),
     }
+}
+
+/// An error with what caused it: the first words alone say little of a connection.
+fn causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.ends_with(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// Whether nobody can have heard the request.
+fn is_without_connection(error: &kube::Error) -> bool {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        let client = error.downcast_ref::<hyper_util::client::legacy::Error>();
+        if client.is_some_and(hyper_util::client::legacy::Error::is_connect) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// The uid of an object as a number; what the server sends has one.

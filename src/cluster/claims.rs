@@ -34,7 +34,7 @@ const ROUNDS: u32 = 4;
 /// Between two rounds.
 const PAUSE: Duration = Duration::from_millis(100);
 /// How long a claim waits for the deletion of an earlier one of the same room.
-const BURN: Duration = Duration::from_secs(5);
+const BURN: Duration = Duration::from_secs(2);
 /// Deletions under way at once.
 const DELETIONS: usize = 8;
 /// Between two tries of a deletion: the first and the longest wait.
@@ -178,9 +178,15 @@ impl Claims {
                     attempt.end();
                     return Err(Unclaimed::Unavailable);
                 }
+                // It did not arrive.
+                Err(Failure::NotSent(why)) => {
+                    debug!(%room, error = %why, "claim not asked for");
+                    attempt.end();
+                    return Err(Unclaimed::Unavailable);
+                }
                 // Not made; somebody else's object says whose the room is.
                 Err(Failure::Conflict | Failure::NotFound) => {
-                    attempt.over = true;
+                    attempt.end();
                     None
                 }
                 // Perhaps made (C3), now or later: the object says.

@@ -193,7 +193,13 @@ impl Session {
             standing.valid_until = valid_until;
         });
         self.metrics.session_valid(session.is_some() && open);
-        self.household.may_live_until(valid_until);
+        // A little later than we do it ourselves, who can tell clients why; and early enough.
+        let slack = self
+            .options
+            .fence
+            .map_or(Duration::ZERO, |fence| fence.margin / 2);
+        self.household
+            .may_live_until(valid_until.map(|until| until + slack));
         if open {
             self.household.resume();
         }

@@ -317,7 +317,14 @@ impl Supervisor<'_> {
             let limits = [oldest, idle].into_iter().flatten().min();
             tokio::select! {
                 biased;
-                exit = life.exited() => return Happened::Exited(exit),
+                exit = life.exited() => {
+                    // An order that came before is the reason, perhaps of the exit too.
+                    let order = orders.borrow().clone();
+                    return match order {
+                        Order::Live => Happened::Exited(exit),
+                        order => Happened::Ended(End::ordered(&order, Some(exit))),
+                    };
+                }
                 ended = pumps.output_ended() => match ended {
                     Some(broken) => return Happened::Ended(End::broken(broken)),
                     None if options.output_ends_room => return Happened::Closed,
