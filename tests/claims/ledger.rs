@@ -10,8 +10,9 @@ use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use scalesocket::room::RoomName;
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
+
+use crate::double::Wake;
 
 /// How long after it is killed a child may still live, in milliseconds.
 const DYING: u64 = 500;
@@ -45,7 +46,7 @@ pub(crate) struct Ledger(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     book: Mutex<Book>,
-    changed: watch::Sender<()>,
+    changed: Wake,
     start: Instant,
 }
 
@@ -98,7 +99,7 @@ impl Ledger {
         };
         Ledger(Arc::new(Shared {
             book: Mutex::new(book),
-            changed: watch::Sender::new(()),
+            changed: Wake::new(),
             start: Instant::now(),
         }))
     }
@@ -135,15 +136,15 @@ impl Ledger {
                 "{room} opened in process {process} past its deadline"
             ));
         }
-        self.0.changed.send_replace(());
+        self.0.changed.wake();
         id
     }
 
     /// Waits until a child is dead.
     pub(crate) async fn ended(&self, id: u64) {
-        let mut changed = self.0.changed.subscribe();
+        let mut changed = self.0.changed.listen();
         loop {
-            changed.borrow_and_update();
+            changed.catch_up();
             let end = {
                 let book = self.0.book.lock();
                 book.children.get(&id).map(|child| book.end_of(child))
@@ -169,7 +170,7 @@ impl Ledger {
             let left = Duration::from_millis(book.rng.random_range(0..=DYING));
             child.ends = child.ends.min(now + left);
         }
-        self.0.changed.send_replace(());
+        self.0.changed.wake();
     }
 
     /// The machine of a process is no more: nothing there lives on.
@@ -177,7 +178,7 @@ impl Ledger {
         let mut book = self.0.book.lock();
         book.children.retain(|_, child| child.process != process);
         drop(book);
-        self.0.changed.send_replace(());
+        self.0.changed.wake();
     }
 
     /// Children of that process live no longer than that. None: for ever.
@@ -189,7 +190,7 @@ impl Ledger {
             None => book.deadlines.remove(&process),
         };
         drop(book);
-        self.0.changed.send_replace(());
+        self.0.changed.wake();
     }
 
     /// The processes in which a room lives.
