@@ -93,6 +93,20 @@ pub(crate) async fn take(seed: u64, mode: Mode, left_out: LeftOut) -> Outcome {
     }
     course.heal().await;
     course.check().await;
+    if std::env::var_os("DBG").is_some() {
+        let calls = fleet.double.calls();
+        let mut by = BTreeMap::new();
+        for c in &calls {
+            *by.entry(format!("{:?} {:?} {}", c.verb, c.resource, c.code))
+                .or_insert(0) += 1;
+        }
+        eprintln!(
+            "{} {:#?} versions {}",
+            calls.len(),
+            by,
+            fleet.double.version()
+        );
+    }
     let (course, wrong) = fleet.ledger.read();
     Outcome { course, wrong }
 }
@@ -381,7 +395,9 @@ impl Course<'_> {
         // Whose pod is gone knows it, and nobody else is there.
         let wanted = |process: &Process| {
             let is_it = |one: &Process| one.id == process.id;
-            self.replicas.iter().any(|it| it.process.as_ref().is_some_and(is_it))
+            self.replicas
+                .iter()
+                .any(|it| it.process.as_ref().is_some_and(is_it))
         };
         for process in self.fleet.processes().iter().filter(|it| !wanted(it)) {
             let left = SETTLED.saturating_sub(healed.elapsed());

@@ -151,7 +151,12 @@ impl Fleet {
     /// Nothing happened that must not.
     pub(crate) fn all_is_well(&self) {
         let (course, wrong) = self.ledger.read();
-        assert!(wrong.is_empty(), "{}\n{}", course.join("\n"), wrong.join("\n"));
+        assert!(
+            wrong.is_empty(),
+            "{}\n{}",
+            course.join("\n"),
+            wrong.join("\n")
+        );
     }
 }
 

@@ -90,6 +90,7 @@ pub(crate) struct Process {
     pub(crate) pod: Pod,
     pub(crate) view: View,
     ledger: Ledger,
+    claims: Claims,
     standing: watch::Sender<Standing>,
     asks: mpsc::Sender<Ask>,
     ice: Arc<Ice>,
@@ -162,7 +163,7 @@ impl Process {
         let watcher = patient(double.client(&watches));
         let (asks, questions) = mpsc::channel(1024);
         let (ended, ice) = (CancellationToken::new(), Arc::new(Ice::default()));
-        let (drain, looks) = (house.drain.clone(), view.clone());
+        let (drain, looks, claimed) = (house.drain.clone(), view.clone(), claims.clone());
         let life = {
             let ended = ended.clone();
             async move {
@@ -183,7 +184,9 @@ impl Process {
                 }
                 let left = house.rooms.borrow().len();
                 if left > 0 {
-                    house.ledger.wrong(&format!("process {id} ends with {left} rooms"));
+                    house
+                        .ledger
+                        .wrong(&format!("process {id} ends with {left} rooms"));
                 }
                 house.ledger.note(&format!("process {id} ends"));
                 ended.cancel();
@@ -199,6 +202,7 @@ impl Process {
             pod: pod.clone(),
             view,
             ledger: ledger.clone(),
+            claims: claimed,
             standing,
             asks,
             ice,
@@ -251,6 +255,11 @@ impl Process {
     /// Waits until it is over.
     pub(crate) async fn ended(&self) {
         self.ended.cancelled().await;
+    }
+
+    /// Its claims, for who asks past its rooms.
+    pub(crate) fn claims(&self) -> &Claims {
+        &self.claims
     }
 
     /// How it stands in its fleet.
@@ -385,16 +394,21 @@ impl House {
         if let Ok(claim) = claimed {
             if *self.closed.lock() {
                 let id = self.id;
-                self.ledger.wrong(&format!("{room} opened in closed process {id}"));
+                self.ledger
+                    .wrong(&format!("{room} opened in closed process {id}"));
             }
             let child = self.ledger.spawn(&room, self.id, self.lives);
-            self.rooms.send_if_modified(|rooms| rooms.insert(room.clone()));
+            self.rooms
+                .send_if_modified(|rooms| rooms.insert(room.clone()));
             answer(passengers, said);
             self.ledger.ended(child).await;
-            self.former.lock().insert(room.clone(), claim.token().to_owned());
+            self.former
+                .lock()
+                .insert(room.clone(), claim.token().to_owned());
             drop(claim);
             self.rooms.send_if_modified(|rooms| rooms.remove(&room));
-            self.ledger.note(&format!("{room} ended in process {}", self.id));
+            self.ledger
+                .note(&format!("{room} ended in process {}", self.id));
         } else {
             answer(passengers, said);
         }

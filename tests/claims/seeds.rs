@@ -75,7 +75,17 @@ fn a_course_is_the_same_each_time() {
     let once = run(7, Mode::Fenced, LeftOut::Nothing);
     let again = run(7, Mode::Fenced, LeftOut::Nothing);
     assert!(once.course.len() > 100);
-    let differ = once.course.iter().zip(&again.course).position(|(a, b)| a != b);
-    if let Some(d) = differ { eprintln!("{:#?}\n{:#?}", &once.course[d.saturating_sub(12)..d+3], &again.course[d..d+5]); }
+    let differ = once
+        .course
+        .iter()
+        .zip(&again.course)
+        .position(|(a, b)| a != b);
+    if let Some(d) = differ {
+        eprintln!(
+            "{:#?}\n{:#?}",
+            &once.course[d.saturating_sub(12)..d + 3],
+            &again.course[d..d + 5]
+        );
+    }
     assert_eq!(differ, None);
 }
