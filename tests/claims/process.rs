@@ -134,6 +134,7 @@ impl Process {
             claims: claims.clone(),
             api: api.clone(),
             left_out,
+            fenced: fence.is_some(),
             lives,
             closed: Mutex::new(true),
             rooms: watch::Sender::new(BTreeSet::new()),
@@ -293,6 +294,7 @@ struct House {
     claims: Claims,
     api: Api,
     left_out: LeftOut,
+    fenced: bool,
     lives: Lives,
     closed: Mutex<bool>,
     rooms: watch::Sender<BTreeSet<RoomName>>,
@@ -309,6 +311,11 @@ impl Household for House {
     }
 
     fn may_live_until(&self, deadline: Option<Instant>) {
+        if self.fenced && deadline.is_none() {
+            let id = self.id;
+            self.ledger
+                .wrong(&format!("process {id} lifts its deadline"));
+        }
         if self.left_out != LeftOut::S3 {
             self.ledger.may_live_until(self.id, deadline);
         }

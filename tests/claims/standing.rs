@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use scalesocket::cluster::names;
+use scalesocket::cluster::session::Standing;
 use scalesocket::room::Unclaimed;
 use serde_json::json;
 use tokio::time::{Instant, timeout};
@@ -48,6 +49,48 @@ async fn a_session_deleted_by_hand_ends_every_room_and_begins_again() {
         assert!(fleet.reach(&pods[0], &lobby).await.is_some());
         fleet.all_is_well();
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loss_that_is_heard_of_once_is_asked_after_until_there_is_an_answer() {
+    let (fleet, pods) = Fleet::of(1, Mode::Pod).await;
+    assert!(fleet.visit(&pods[0], &room("lobby")).await.is_ok());
+    let first = pods[0].standing().session;
+    // Nothing else will happen in this fleet that would be cause to ask again.
+    let day = Duration::from_secs(86_400);
+    fleet.double.garbage_delay(day..=day);
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    for fault in [Fault::Refused(503), Fault::LostRequest(Loss::Hang)] {
+        fleet
+            .double
+            .faults(&pods[0].pod.name)
+            .next(Verb::Get, fault);
+    }
+    fleet.double.delete_lease(&names::session(&pods[0].pod.uid));
+    let again = |now: &Standing| now.holds().is_some() && now.session != first;
+    let begun = Instant::now();
+    pods[0].stands(again).await;
+    assert!(
+        begun.elapsed() < Duration::from_secs(30),
+        "{:?}",
+        begun.elapsed()
+    );
+    fleet.all_is_well();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_told_half_an_answer_is_in_no_hurry() {
+    let (fleet, pods) = Fleet::of(1, Mode::Fenced).await;
+    let get = (Verb::Get, Resource::Pods);
+    let patch = (Verb::Patch, Resource::Leases);
+    // It may not read sessions, so it cannot know whether its own is over.
+    fleet.double.faults(&pods[0].pod.name).role(&[get, patch]);
+    fleet.double.delete_lease(&names::session(&pods[0].pod.uid));
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    let asked = fleet
+        .double
+        .count(&pods[0].pod.name, Verb::Patch, Resource::Leases);
+    assert!((1..40).contains(&asked), "{asked} times");
 }
 
 #[tokio::test(start_paused = true)]
