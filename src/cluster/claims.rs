@@ -127,6 +127,7 @@ impl Claims {
                 });
             }
             tokio::select! {
+                biased;
                 changed = burning.changed() => drop(changed),
                 Some((name, burnt)) = deletions.next() => {
                     under_way.remove(&name);

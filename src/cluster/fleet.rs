@@ -236,11 +236,12 @@ impl Member {
 
     /// The end, once no room lives: the session is deleted, and nothing is asked any more.
     pub async fn leave(self) {
+        // First, because a session that is deleted while it is held would be made anew.
+        self.end.cancel();
+        self.tasks.wait().await;
         if let Some(session) = &self.session {
             session.end().await;
         }
-        self.end.cancel();
-        self.tasks.wait().await;
     }
 }
 

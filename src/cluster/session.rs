@@ -16,7 +16,7 @@ use kube::ResourceExt;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tracing::{error, info, warn};
 
 use super::api::{Answer, Api, Failure, id_of};
@@ -31,6 +31,8 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::fro
 /// How often the number of rooms in the session is brought up to date, for people and for pods
 /// that see no claims.
 const REFRESH: Duration = Duration::from_secs(10);
+/// Between two questions whether the session is lost, when the first got no answer.
+const DOUBT: Duration = Duration::from_secs(1);
 /// How long the deletion at the end may take.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -95,6 +97,16 @@ pub struct Session {
     draining: watch::Sender<bool>,
     /// Name and uid of the pod's own owner, which owns the session too.
     owner: Mutex<Option<OwnerReference>>,
+}
+
+/// What the API server says of a session of ours.
+enum Verdict {
+    /// It is there, and so is our pod.
+    Held,
+    /// It is not.
+    Lost(Lost),
+    /// Nothing that would decide it.
+    Unknown,
 }
 
 /// Why a session's life came to an end.
@@ -170,7 +182,8 @@ impl Session {
         error!("the pod is gone; so is this server's place in the fleet");
     }
 
-    /// The end (S4): to be called once no room lives any more.
+    /// The end (S4): to be called once no room lives any more, and after [`Session::run`] was
+    /// dropped, which would begin another.
     pub async fn end(&self) {
         let Some(uid) = self.standing.borrow().session else {
             return;
@@ -187,22 +200,25 @@ impl Session {
     }
 
     fn stand(&self, session: Option<u128>, open: bool, valid_until: Option<Instant>) {
+        // Only who may open rooms gets more time: those that are to be killed keep their deadline,
+        // should this process be stopped before it has killed them. And the time comes first, so
+        // that no room is opened under the one before.
+        if open {
+            // A little later than we do it ourselves, who can tell clients why; and early enough.
+            let slack = self
+                .options
+                .fence
+                .map_or(Duration::ZERO, |fence| fence.margin / 2);
+            let deadline = valid_until.map(|until| until + slack);
+            self.household.may_live_until(deadline);
+            self.household.resume();
+        }
         self.standing.send_modify(|standing| {
             standing.session = session;
             standing.open = open;
             standing.valid_until = valid_until;
         });
         self.metrics.session_valid(session.is_some() && open);
-        // A little later than we do it ourselves, who can tell clients why; and early enough.
-        let slack = self
-            .options
-            .fence
-            .map_or(Duration::ZERO, |fence| fence.margin / 2);
-        self.household
-            .may_live_until(valid_until.map(|until| until + slack));
-        if open {
-            self.household.resume();
-        }
     }
 
     /// Kills every room; what was asked for before holds no more.
@@ -345,6 +361,8 @@ impl Session {
         let mut draining = self.draining.subscribe();
         let mut fenced = false;
         let mut tries = 0;
+        // When the API server is asked again whether the session is lost.
+        let mut doubt: Option<Instant> = None;
         loop {
             let deadline = until.filter(|_| !fenced);
             let due = tokio::select! {
@@ -358,6 +376,7 @@ impl Session {
                 }
                 () = sleep_until(next) => true,
                 _ = draining.changed() => true,
+                () = sleep_until(doubt.unwrap_or(next)), if doubt.is_some() => false,
                 changed = changes.changed() => {
                     // The view lives as long as we do.
                     drop(changed);
@@ -365,8 +384,18 @@ impl Session {
                 }
             };
             if !due {
-                if let Some(lost) = self.seems_lost(uid).await {
-                    return lost;
+                if doubt.is_none_or(|at| at <= Instant::now()) {
+                    doubt = Some(Instant::now() + jittered(DOUBT));
+                    if self.seems_lost(uid) {
+                        // The deadline is not missed while an answer is waited for.
+                        match before(deadline, self.verdict(uid)).await {
+                            Some(Verdict::Lost(lost)) => return lost,
+                            Some(Verdict::Held) => doubt = None,
+                            Some(Verdict::Unknown) | None => {}
+                        }
+                    } else {
+                        doubt = None;
+                    }
                 }
                 continue;
             }
@@ -376,12 +405,8 @@ impl Session {
                 continue;
             }
             let sent = Instant::now();
-            let renewal = self.renew(uid, &says);
-            // The deadline is not missed while an answer is waited for.
-            let answer = tokio::select! {
-                biased;
-                () = sleep_until(deadline.unwrap_or(sent)), if deadline.is_some() => continue,
-                answer = renewal => answer,
+            let Some(answer) = before(deadline, self.renew(uid, &says)).await else {
+                continue;
             };
             match answer {
                 Ok(()) => {
@@ -402,9 +427,10 @@ impl Session {
                     self.stand(Some(uid), true, until);
                 }
                 Err(Failure::NotFound | Failure::Conflict) => {
-                    if let Some(lost) = self.is_lost(uid).await {
+                    if let Some(Verdict::Lost(lost)) = before(deadline, self.verdict(uid)).await {
                         return lost;
                     }
+                    next = Instant::now() + jittered(DOUBT);
                 }
                 Err(failure) => {
                     if tries == 0 {
@@ -434,34 +460,44 @@ impl Session {
         }
     }
 
-    /// Asks the API server, if what is known here gives cause to.
-    async fn seems_lost(&self, uid: u128) -> Option<Lost> {
+    /// Whether what is known here gives cause to ask the API server.
+    fn seems_lost(&self, uid: u128) -> bool {
         if !self.view.is_synced() {
-            return None;
+            return false;
         }
         let identity = &self.options.identity;
         let session = self.view.session_named(&names::session(&identity.uid));
         let pod = self.view.pod(&identity.pod);
         let fine = session.is_some_and(|session| session.id == uid)
             && pod.is_some_and(|pod| pod.uid == identity.uid);
-        if fine { None } else { self.is_lost(uid).await }
+        !fine
     }
 
     /// What the API server says; nothing is lost as long as it says nothing.
-    async fn is_lost(&self, uid: u128) -> Option<Lost> {
+    async fn verdict(&self, uid: u128) -> Verdict {
         let identity = &self.options.identity;
-        match self.api.pod(&identity.pod).await {
-            Err(Failure::NotFound) => return Some(Lost::NoPod),
+        let pod_known = match self.api.pod(&identity.pod).await {
+            Err(Failure::NotFound) => return Verdict::Lost(Lost::NoPod),
             Ok(pod) if pod.uid().as_deref() != Some(identity.uid.as_str()) => {
-                return Some(Lost::NoPod);
+                return Verdict::Lost(Lost::NoPod);
             }
-            _ => {}
+            Ok(_) => true,
+            Err(_) => false,
+        };
+        let name = names::session(&identity.uid);
+        match is_over(&self.api, &name, uid).await {
+            Ok(Err(Over)) => Verdict::Lost(Lost::Over),
+            Ok(Ok(_)) if pod_known => Verdict::Held,
+            _ => Verdict::Unknown,
         }
-        match self.api.lease(&names::session(&identity.uid)).await {
-            Err(Failure::NotFound) => Some(Lost::Over),
-            Ok(lease) => (id_of(&lease).ok()? != uid).then_some(Lost::Over),
-            Err(_) => None,
-        }
+    }
+}
+
+/// What a future gives, if the deadline does not come first.
+async fn before<T>(deadline: Option<Instant>, future: impl Future<Output = T>) -> Option<T> {
+    match deadline {
+        Some(deadline) => timeout_at(deadline, future).await.ok(),
+        None => Some(future.await),
     }
 }
 

@@ -1,8 +1,9 @@
 //! Ends the sessions of servers that cannot run anything any more, so that their rooms can.
 //!
 //! A pod whose object is gone has no containers, or the cluster's administrator said so by forcing
-//! its deletion; in a fenced fleet, a session that was not renewed for its whole lease and more has
-//! killed its rooms itself. That a pod has failed, is not ready or does not answer proves nothing.
+//! its deletion. A fenced fleet does not take that word: there it must have been seen that the
+//! containers ended, or the session was not renewed for its whole lease and more, so that its rooms
+//! were killed. That a pod has failed, is not ready or does not answer proves nothing.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -37,7 +38,7 @@ pub struct Heirs {
 /// Why a session may be ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Cause {
-    /// Its pod object is gone.
+    /// Its pod object is gone, and that is enough.
     NoPod,
     /// Its lease has run out.
     Lapsed,
@@ -93,14 +94,17 @@ impl Heirs {
 
     /// What is known here that speaks for the end of a session.
     fn cause(&self, session: &Arc<Session>) -> Option<Cause> {
-        if let Some(gone) = self.view.pod_gone(&session.pod, &session.pod_uid)
-            && (gone.terminated || gone.since.elapsed() >= self.delay)
-        {
+        let gone = self.view.pod_gone(&session.pod, &session.pod_uid);
+        // Whose containers were seen to end has nothing that could run.
+        if gone.is_some_and(|gone| gone.terminated) {
             return Some(Cause::NoPod);
         }
         let Takeover::Fenced(fence) = self.takeover else {
-            return None;
+            let waited = gone.is_some_and(|gone| gone.since.elapsed() >= self.delay);
+            return waited.then_some(Cause::NoPod);
         };
+        // The object of a pod that runs on, cut off, may have been deleted by force: here only the
+        // time says that its rooms are dead.
         // Only time in which we would have seen a renewal counts: when the API server was away,
         // nobody could renew, and the others are given the time to.
         let seen = session.seen.max(self.view.steady()?);

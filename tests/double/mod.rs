@@ -12,6 +12,7 @@
 // Every crate of tests that mounts the double uses a part of it, and `pub` is its border with them.
 #![allow(dead_code, unused_imports, unreachable_pub)]
 
+mod changes;
 mod faults;
 mod merge;
 mod metadata;
@@ -32,6 +33,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+pub use changes::{Changes, Wake};
 pub use faults::{Fault, Faults, Line, Loss, Odds};
 pub use metadata::ANNOTATIONS_LIMIT;
 pub use resource::{Resource, Verb};
@@ -239,7 +241,7 @@ impl Double {
     pub async fn until(&self, holds: impl Fn(&Double) -> bool) {
         let mut changes = self.server.changes();
         loop {
-            changes.borrow_and_update();
+            changes.catch_up();
             if holds(self) {
                 return;
             }

@@ -11,11 +11,11 @@ use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::changes::{Changes, Wake};
 use super::faults::{Conditions, Fault, Line, Loss, within};
 use super::owners::Key;
 use super::request::ApiRequest;
@@ -107,8 +107,7 @@ impl State {
 /// The shared half of a double.
 pub struct Server {
     state: Mutex<State>,
-    // watch, not Notify: a change between a look and the wait for the next must not be lost.
-    wake: watch::Sender<()>,
+    wake: Wake,
     start: Instant,
     tasks: TaskTracker,
     end: CancellationToken,
@@ -128,7 +127,7 @@ impl Server {
                 bookmarks: Duration::from_secs(60),
                 clients: BTreeMap::new(),
             }),
-            wake: watch::Sender::new(()),
+            wake: Wake::new(),
             start,
             tasks: TaskTracker::new(),
             end: CancellationToken::new(),
@@ -158,13 +157,13 @@ impl Server {
     /// Changes the state and wakes who waits for that.
     pub fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let result = change(&mut self.state.lock());
-        self.wake.send_replace(());
+        self.wake.wake();
         result
     }
 
     /// A receiver that hears of every change from now on.
-    pub fn changes(&self) -> watch::Receiver<()> {
-        self.wake.subscribe()
+    pub fn changes(&self) -> Changes {
+        self.wake.listen()
     }
 
     /// The way of one request: there, through the fault it meets, and back.
@@ -222,7 +221,7 @@ impl Server {
     async fn pass(&self, client: &str) -> Result<Option<Answer>, Broken> {
         let mut changes = self.changes();
         loop {
-            changes.borrow_and_update();
+            changes.catch_up();
             match self.look(|state| state.line(client)) {
                 Line::Open => return Ok(None),
                 Line::Answers(code) => return Ok(Some(trouble(code))),
@@ -272,7 +271,7 @@ impl Server {
         let mut changes = self.changes();
         let mut due: BTreeMap<(Instant, Key), String> = BTreeMap::new();
         loop {
-            changes.borrow_and_update();
+            changes.catch_up();
             let now = Instant::now();
             let down = self.look(|state| {
                 for (key, uid) in state.store.take_garbage() {

@@ -10,9 +10,9 @@ use bytes::Bytes;
 use futures_util::Stream;
 use http_body::Frame;
 use serde_json::{Value, json};
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+use super::changes::Changes;
 use super::faults::{Line, Loss, within};
 use super::request::ApiRequest;
 use super::resource::Resource;
@@ -28,7 +28,7 @@ const TIMEOUT: u64 = 1_800;
 pub struct Watch {
     server: Arc<Server>,
     client: String,
-    changes: watch::Receiver<()>,
+    changes: Changes,
     resource: Resource,
     selector: Selector,
     /// The version of the last change heard, or passed over.
@@ -106,7 +106,7 @@ impl Watch {
             return None;
         }
         loop {
-            self.changes.borrow_and_update();
+            self.changes.catch_up();
             let server = self.server.clone();
             let wait = match server.look(|state| self.step(state, Instant::now())) {
                 Next::Event(event) => {
