@@ -149,7 +149,7 @@ impl Process {
                 identity,
                 addresses: Addresses {
                     peer: pod.address(7900),
-                    public: pod.address(9000),
+                    public: Some(pod.address(9000)),
                 },
                 limit: 100,
                 fence,

@@ -1,5 +1,5 @@
 //! Who runs: a thread that looks through the machine's processes all the time, and remembers every
-//! room of a namespace that had two programs at once.
+//! room of a fleet that had two programs at once.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,17 +20,17 @@ pub(crate) struct Census {
 }
 
 impl Census {
-    /// Of the rooms whose programs have `FLEET=<namespace>` in their environment.
-    pub(crate) fn of(namespace: &str) -> Census {
+    /// Of the rooms whose programs have `FLEET=<mark>` in their environment.
+    pub(crate) fn of(mark: &str) -> Census {
         let stop = Arc::new(AtomicBool::new(false));
         let looks = Arc::new(AtomicUsize::new(0));
         let doubles = Arc::new(Mutex::new(Vec::new()));
         let thread = std::thread::spawn({
             let (stop, looks, doubles) = (stop.clone(), looks.clone(), doubles.clone());
-            let namespace = namespace.to_owned();
+            let mark = mark.to_owned();
             move || {
                 while !stop.load(Ordering::Relaxed) {
-                    for (room, pids) in programs(&namespace) {
+                    for (room, pids) in programs(&mark) {
                         // The list is not of one instant: who is gone by now was not there with the others.
                         let still: Vec<_> = pids.into_iter().filter(|pid| lives(*pid)).collect();
                         if still.len() > 1 {
@@ -69,8 +69,8 @@ impl Drop for Census {
 }
 
 /// The leaders of the rooms that live now, by room.
-pub(crate) fn programs(namespace: &str) -> BTreeMap<String, Vec<i32>> {
-    let mark = format!("FLEET={namespace}");
+pub(crate) fn programs(mark: &str) -> BTreeMap<String, Vec<i32>> {
+    let mark = format!("FLEET={mark}");
     let mut rooms: BTreeMap<String, Vec<i32>> = BTreeMap::new();
     let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     for process in processes {

@@ -40,14 +40,14 @@ async fn three_hundred_rooms_by_any_door_have_one_program_each() {
         return;
     };
     let doors = yard.has(&crew(3, "")).await;
-    let census = Census::of(&yard.namespace);
+    let census = Census::of(&yard.mark);
     let rooms: Vec<String> = (0..300).map(|n| format!("room-{n}")).collect();
     let mut first = fill(&doors, &rooms, 0).await;
     let second = fill(&doors, &rooms, 1).await;
     for ((_, one), (person, other)) in first.iter().zip(&second) {
         assert_eq!(one, other, "{}: two doors led to two programs", person.room);
     }
-    let running = programs(&yard.namespace);
+    let running = programs(&yard.mark);
     assert_eq!(running.len(), 300);
     assert!(running.values().all(|pids| pids.len() == 1), "{running:?}");
     let names: HashSet<&String> = first.iter().map(|(_, program)| program).collect();
@@ -104,7 +104,7 @@ async fn three_hundred_rooms_by_any_door_have_one_program_each() {
     drop(second);
     first.drain(..).for_each(drop);
     eventually("no room is left", async || {
-        programs(&yard.namespace).is_empty().then_some(())
+        programs(&yard.mark).is_empty().then_some(())
     })
     .await;
     eventually("no claim is left", async || {
@@ -131,7 +131,7 @@ async fn twenty_first_clients_at_once_by_pods_and_gateways_get_one_program() {
     };
     let mut doors = yard.has(&crew(3, "")).await;
     doors.extend(yard.has(&gateways(2, "")).await);
-    let census = Census::of(&yard.namespace);
+    let census = Census::of(&yard.mark);
     for round in 0..5 {
         let room = format!("stampede-{round}");
         let together = Arc::new(tokio::sync::Barrier::new(20));

@@ -27,7 +27,7 @@ async fn scene(yard: &Yard, flags: &str) -> Scene {
             ..crew(2, flags)
         })
         .await;
-    let census = Census::of(&yard.namespace);
+    let census = Census::of(&yard.mark);
     let mut person = join(doors[0].address, "game").await.expect("a way in");
     person.program().await.expect("an answer");
     let mut owner = None;
@@ -189,7 +189,7 @@ async fn a_stopped_server_is_fenced_by_its_warden() {
     let server = yard.kubelet.process_id(&scene.owner.pod).expect("it runs");
     let server = nix::unistd::Pid::from_raw(server);
     nix::sys::signal::kill(server, nix::sys::signal::Signal::SIGSTOP).expect("it is stopped");
-    let program = programs(&yard.namespace)["game"][0];
+    let program = programs(&yard.mark)["game"][0];
     eventually("the program is dead though its server sleeps", async || {
         let state = std::fs::read_to_string(format!("/proc/{program}/stat")).unwrap_or_default();
         let dead = state
@@ -256,7 +256,7 @@ async fn without_the_api_server_rooms_end_in_time_fenced() {
         return;
     };
     assert_eq!(scene.person.ends().await, Some(1013));
-    assert!(programs(&yard.namespace).is_empty());
+    assert!(programs(&yard.mark).is_empty());
     yard.plane.start_api().await;
     let (_person, program) = found_again(&scene.other, "game").await;
     assert_ne!(program, scene.program);

@@ -22,7 +22,7 @@ async fn scaling_out_and_in_splits_no_room_and_removes_the_emptiest() {
         ..crew(3, "")
     };
     let doors = yard.has(&three).await;
-    let census = Census::of(&yard.namespace);
+    let census = Census::of(&yard.mark);
     let mut people: Vec<(Person, String)> = Vec::new();
     for n in 0..24 {
         let mut person = join(doors[n % 3].address, &format!("old-{n}"))
@@ -97,7 +97,7 @@ async fn a_rolling_update_under_load_loses_no_room() {
         ..crew(3, "")
     };
     yard.has(&before).await;
-    let census = Census::of(&yard.namespace);
+    let census = Census::of(&yard.mark);
     let over = Arc::new(AtomicBool::new(false));
     let mut clients = tokio::task::JoinSet::new();
     for n in 0..30 {
@@ -144,7 +144,7 @@ async fn a_rolling_update_under_load_loses_no_room() {
         });
     }
     eventually("every room is there", async || {
-        (programs(&yard.namespace).len() == 30).then_some(())
+        (programs(&yard.mark).len() == 30).then_some(())
     })
     .await;
     let after = Crew {
@@ -165,7 +165,7 @@ async fn a_rolling_update_under_load_loses_no_room() {
         .max()
         .unwrap_or_default();
     println!("30 rooms moved {moves} times; the longest gap was {longest:?}");
-    let programs = programs(&yard.namespace);
+    let programs = programs(&yard.mark);
     assert!(
         programs.values().all(|pids| pids.len() == 1),
         "{programs:?}"
@@ -183,7 +183,7 @@ async fn a_draining_pod_keeps_its_rooms_and_gets_no_others() {
         ..crew(2, "")
     };
     let doors = yard.has(&two).await;
-    let census = Census::of(&yard.namespace);
+    let census = Census::of(&yard.mark);
     let mut person = join(doors[0].address, "long").await.expect("a way in");
     let program = person.program().await.expect("an answer");
     let mut owner = None;

@@ -3,6 +3,7 @@
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -23,6 +24,8 @@ pub(crate) struct Yard {
     pub(crate) namespace: String,
     pub(crate) kubelet: Kubelet,
     pub(crate) client: Client,
+    /// In the environment of its rooms' programs, and of no other's on the machine.
+    pub(crate) mark: String,
 }
 
 /// What pods of a fleet are started with.
@@ -74,7 +77,11 @@ async fn yard_on(plane: Arc<ControlPlane>, what: &str) -> Yard {
         ("sh", "/bin/sh"),
     ];
     let kubelet = Kubelet::start(&plane, &namespace, &["a", "b"], &programs).await;
+    // Namespaces of different control planes may be called the same.
+    static YARDS: AtomicU32 = AtomicU32::new(0);
+    let number = YARDS.fetch_add(1, Ordering::Relaxed);
     let yard = Yard {
+        mark: format!("{namespace}-{}-{number}", std::process::id()),
         client: plane.client(),
         plane,
         namespace,
@@ -104,7 +111,7 @@ async fn yard_on(plane: Arc<ControlPlane>, what: &str) -> Yard {
 }
 
 impl Crew {
-    fn object(&self, namespace: &str) -> Value {
+    fn object(&self, namespace: &str, mark: &str) -> Value {
         let mut args = vec![
             "--kube".to_owned(),
             format!("--kube-fleet={namespace}"),
@@ -143,7 +150,7 @@ impl Crew {
                                 field("POD_NAMESPACE", "metadata.namespace"),
                                 field("POD_UID", "metadata.uid"),
                                 field("POD_IP", "status.podIP"),
-                                {"name": "FLEET", "value": namespace},
+                                {"name": "FLEET", "value": mark},
                             ],
                             "ports": [{"name": "admin", "containerPort": 9090}],
                             "volumeMounts": [{"name": "peers", "mountPath": "/etc/peers", "readOnly": true}],
@@ -185,7 +192,7 @@ impl Yard {
 
     /// Asks for this crew.
     pub(crate) async fn wants(&self, crew: &Crew) {
-        self.apply(&crew.object(&self.namespace)).await;
+        self.apply(&crew.object(&self.namespace, &self.mark)).await;
     }
 
     /// Waits until the crew is as was asked for, and no other pod of it is left.
