@@ -267,8 +267,14 @@ fn every_flag_that_a_page_mentions_exists() {
                 .map(str::to_owned),
         );
     }
-    // What cargo and docker are told.
-    known.extend(["release", "test"].map(str::to_owned));
+    // The page tells of every feature, and is compared with the flags of a build that has them.
+    let reference = read("docs/cli.md");
+    let headings = reference.lines().filter_map(|line| line.strip_prefix("### `"));
+    for word in headings.flat_map(|heading| heading.split([' ', '`', ',', '['])) {
+        known.extend(word.strip_prefix("--").map(str::to_owned));
+    }
+    // What cargo, docker and helm are told.
+    known.extend(["release", "test", "features", "set", "reuse-values"].map(str::to_owned));
     for page in pages() {
         // Made from the flags, and compared with them in tests/cli.
         if page == "docs/cli.md" || page == "docs/benchmarks.md" {
