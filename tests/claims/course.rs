@@ -2,17 +2,18 @@
 //! again, and a fault about every six seconds. Afterwards everything is healed, and each room must
 //! be reached through each pod.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use scalesocket::cluster::names;
 use scalesocket::room::RoomName;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::double::{Line, Loss, Odds};
+use crate::double::{Double, Line, Loss, Odds, Resource};
 use crate::fleet::{Fleet, Mode, room};
 use crate::ledger::Lives;
 use crate::process::{LeftOut, Pod, Process};
@@ -34,6 +35,8 @@ pub(crate) struct Outcome {
     pub(crate) course: Vec<String>,
     /// Those that must not be.
     pub(crate) wrong: Vec<String>,
+    /// How many children there were.
+    pub(crate) born: u64,
 }
 
 /// What is going to happen.
@@ -57,7 +60,6 @@ struct Replica {
     pod: Pod,
     /// None between two containers, and on a lost node.
     process: Option<Process>,
-    lost: bool,
 }
 
 struct Course<'a> {
@@ -93,22 +95,13 @@ pub(crate) async fn take(seed: u64, mode: Mode, left_out: LeftOut) -> Outcome {
     }
     course.heal().await;
     course.check().await;
-    if std::env::var_os("DBG").is_some() {
-        let calls = fleet.double.calls();
-        let mut by = BTreeMap::new();
-        for c in &calls {
-            *by.entry(format!("{:?} {:?} {}", c.verb, c.resource, c.code))
-                .or_insert(0) += 1;
-        }
-        eprintln!(
-            "{} {:#?} versions {}",
-            calls.len(),
-            by,
-            fleet.double.version()
-        );
-    }
     let (course, wrong) = fleet.ledger.read();
-    Outcome { course, wrong }
+    let born = fleet.ledger.born();
+    Outcome {
+        course,
+        wrong,
+        born,
+    }
 }
 
 /// Clients that come and want a room, for ever.
@@ -144,7 +137,6 @@ impl Course<'_> {
         Replica {
             process: Some(self.fleet.start(&pod)),
             pod,
-            lost: false,
         }
     }
 
@@ -275,8 +267,7 @@ impl Course<'_> {
                 self.note(&format!("the node of {} is lost", pod.name));
                 process.kill();
                 self.fleet.ledger.vanish(process.id);
-                let replica = &mut self.replicas[index];
-                (replica.process, replica.lost) = (None, true);
+                self.replicas[index].process = None;
                 let removed = self.seconds(5.0, 30.0);
                 self.after(removed, Act::Remove(index));
             }
@@ -392,7 +383,7 @@ impl Course<'_> {
             }
         }
         drop(visits);
-        // Whose pod is gone knows it, and nobody else is there.
+        // Whose pod is gone knows it, and nothing of it is left.
         let wanted = |process: &Process| {
             let is_it = |one: &Process| one.id == process.id;
             self.replicas
@@ -404,6 +395,22 @@ impl Course<'_> {
             if timeout(left, process.ended()).await.is_err() {
                 wrong(format!("process {} lives on without its pod", process.id));
             }
+        }
+        let wanted: BTreeSet<String> = self
+            .replicas
+            .iter()
+            .map(|replica| names::session(&replica.pod.uid))
+            .collect();
+        let sessions = |double: &Double| -> BTreeSet<String> {
+            let leases = double.names(Resource::Leases).into_iter();
+            let is_session = |name: &String| name.starts_with(names::SESSION_PREFIX);
+            leases.filter(is_session).collect()
+        };
+        let only_those = fleet.double.until(|double| sessions(double) == wanted);
+        let left = SETTLED.saturating_sub(healed.elapsed());
+        if timeout(left, only_those).await.is_err() {
+            let there = sessions(&fleet.double);
+            wrong(format!("the sessions are {there:?} instead of {wanted:?}"));
         }
     }
 }

@@ -8,8 +8,11 @@ use crate::course::{Outcome, take};
 use crate::fleet::Mode;
 use crate::process::LeftOut;
 
-/// How many courses of each mode are taken when nobody says.
-const SEEDS: u64 = 100;
+/// How many courses of each mode are taken when nobody says: some half a minute of one processor,
+/// without optimisation.
+const SEEDS: u64 = 25;
+/// How many are tried at most until one shows what was left out. The first ones do.
+const TRIES: u64 = 100;
 
 fn run(seed: u64, mode: Mode, left_out: LeftOut) -> Outcome {
     let runtime = Builder::new_current_thread()
@@ -29,15 +32,23 @@ fn all_are_well(mode: Mode) {
         Some(seed) => seed..seed + 1,
         None => 0..number("SEEDS").unwrap_or(SEEDS),
     };
+    let (count, mut lives) = (seeds.end - seeds.start, 0);
     for seed in seeds {
-        let Outcome { course, wrong } = run(seed, mode, LeftOut::Nothing);
+        let Outcome {
+            course,
+            wrong,
+            born,
+        } = run(seed, mode, LeftOut::Nothing);
         assert!(
             wrong.is_empty(),
             "{}\n\n{}\n\nonce more: SEED={seed} cargo test --features kube --test claims {mode:?}",
             course.join("\n"),
             wrong.join("\n"),
         );
+        lives += born;
     }
+    // Where next to nothing lives, next to nothing is shown.
+    assert!(lives >= 20 * count, "{lives} children in {count} courses");
 }
 
 /// A course of the first ones in which a room lives twice.
@@ -46,8 +57,9 @@ fn is_found(mode: Mode, left_out: LeftOut) {
         let outcome = run(seed, mode, left_out);
         outcome.wrong.iter().any(|it| it.contains("lives in"))
     };
-    let found = (0..SEEDS).find(|seed| twice(*seed));
+    let found = (0..TRIES).find(|seed| twice(*seed));
     assert!(found.is_some(), "{left_out:?} is not needed?");
+    println!("without {left_out:?}: SEED={}", found.unwrap_or_default());
 }
 
 #[test]
@@ -75,17 +87,7 @@ fn a_course_is_the_same_each_time() {
     let once = run(7, Mode::Fenced, LeftOut::Nothing);
     let again = run(7, Mode::Fenced, LeftOut::Nothing);
     assert!(once.course.len() > 100);
-    let differ = once
-        .course
-        .iter()
-        .zip(&again.course)
-        .position(|(a, b)| a != b);
-    if let Some(d) = differ {
-        eprintln!(
-            "{:#?}\n{:#?}",
-            &once.course[d.saturating_sub(12)..d + 3],
-            &again.course[d..d + 5]
-        );
-    }
+    let differ = once.course.iter().zip(&again.course).find(|(a, b)| a != b);
     assert_eq!(differ, None);
+    assert_eq!(once.course.len(), again.course.len());
 }

@@ -159,7 +159,7 @@ async fn the_rooms_of_a_stopped_server_die_in_time() {
     let (fleet, pods) = Fleet::of(1, Mode::Fenced).await;
     assert!(fleet.visit(&pods[0], &room("lobby")).await.is_ok());
     pods[0].freeze();
-    let dead = timeout(FENCE.after - FENCE.margin, fleet.ledger.ended(1)).await;
+    let dead = timeout(FENCE.after, fleet.ledger.ended(1)).await;
     dead.expect("the warden keeps the deadline");
     pods[0].thaw();
     assert!(fleet.reach(&pods[0], &room("lobby")).await.is_some());
