@@ -269,7 +269,9 @@ fn every_flag_that_a_page_mentions_exists() {
     }
     // The page tells of every feature, and is compared with the flags of a build that has them.
     let reference = read("docs/cli.md");
-    let headings = reference.lines().filter_map(|line| line.strip_prefix("### `"));
+    let headings = reference
+        .lines()
+        .filter_map(|line| line.strip_prefix("### `"));
     for word in headings.flat_map(|heading| heading.split([' ', '`', ',', '['])) {
         known.extend(word.strip_prefix("--").map(str::to_owned));
     }

@@ -17,6 +17,9 @@ use crate::metrics::FleetMetrics;
 const CONNECT: Duration = Duration::from_secs(2);
 const ANSWER: Duration = Duration::from_secs(3);
 
+/// How long a connection may be silent although something was asked over it.
+const SILENCE: Duration = Duration::from_secs(90);
+
 /// Why there is no answer of the kind that was asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
@@ -55,6 +58,14 @@ pub fn bounded(mut config: Config) -> Config {
     config.read_timeout = Some(ANSWER);
     config.write_timeout = Some(ANSWER);
     // A connection's idle time before the request is not the answer's.
+    config.reset_reader_on_write = true;
+    config
+}
+
+/// The configuration for watches and patches, which bound themselves, but for answers that never
+/// begin. A watch lasts a minute and may be silent for all of it.
+pub fn patient(mut config: Config) -> Config {
+    config.read_timeout = Some(SILENCE);
     config.reset_reader_on_write = true;
     config
 }

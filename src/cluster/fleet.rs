@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
-use super::api::{Api, bounded};
+use super::api::{Api, bounded, patient};
 use super::claims::Claims;
 use super::peer::{Authority, Secrets};
 use super::publish::{self, Publisher, Snapshot, Source, State};
@@ -60,7 +60,7 @@ impl Fleet {
             .context("--kube finds no API server: neither a service account nor a kubeconfig")?;
         let client = |config| Client::try_from(config).context("--kube cannot use its API server");
         let quick = client(bounded(config.clone()))?;
-        let patient = client(config)?;
+        let patient = client(patient(config))?;
         let identity = options.identity.clone();
         let api = Api::new(quick, &identity.namespace, metrics.clone());
         let claims = options.takeover.map(|_| {
