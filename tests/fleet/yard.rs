@@ -121,6 +121,8 @@ impl Crew {
             "--peer-secret-file=/etc/peers/secrets".to_owned(),
             "--passenv=PATH,FLEET".to_owned(),
             format!("--drain-timeout={}", self.drain),
+            // People here read only when they have asked something.
+            "--ping=0".to_owned(),
             "--stop-eof=1".to_owned(),
             "--stop-grace=1".to_owned(),
             "-v".to_owned(),
