@@ -211,3 +211,21 @@ pub(super) fn id_of(object: &impl Resource) -> Answer<u128> {
         .and_then(super::names::uid)
         .ok_or_else(|| Failure::Unknown("an object without a uid".to_owned()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_falls_silent_is_given_up_by_watches_too() {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", silent.local_addr().unwrap());
+        let client = Client::try_from(patient(Config::new(url.parse().unwrap()))).unwrap();
+        let pods: KubeApi<Pod> = KubeApi::namespaced(client, "arcade");
+        let all = kube::api::ListParams::default();
+        let list = pods.list_metadata(&all);
+        // The test's patience is longer than the kernel's: a quarter of an hour.
+        let answer = timeout(Duration::from_secs(3600), list).await;
+        assert!(answer.expect("it ends").is_err());
+    }
+}

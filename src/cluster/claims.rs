@@ -6,6 +6,8 @@
 //! over, and only then may somebody else delete it (C4). A claim that we have not created in this
 //! very request is never used, whatever it says: it is deleted, and made anew.
 
+mod strays;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,6 +58,8 @@ struct Inner {
     burnt: Mutex<BTreeMap<String, Burnt>>,
     /// Counts the changes of `burnt`.
     burning: watch::Sender<u64>,
+    /// Names that a claim is held under or just being asked for, and how often.
+    used: Mutex<HashMap<String, usize>>,
 }
 
 /// What is to be deleted.
@@ -94,6 +98,7 @@ impl Claims {
             metrics,
             burnt: Mutex::default(),
             burning: watch::Sender::new(0),
+            used: Mutex::default(),
         }))
     }
 
@@ -150,8 +155,11 @@ impl Claims {
     }
 
     async fn claimed(&self, room: &RoomName) -> Result<Claim, Unclaimed> {
-        let inner = &*self.0;
+        let inner_arc = &self.0;
+        let inner = &**inner_arc;
         let name = names::claim(&inner.identity.fleet, room);
+        // Before `burnt` is looked at, so that what is burnt as a stray is waited for.
+        let used = Used::new(Arc::clone(inner_arc), &name);
         for round in 0..ROUNDS {
             if round > 0 {
                 sleep(jittered(PAUSE * round)).await;
@@ -210,7 +218,10 @@ impl Claims {
             };
             attempt.end();
             let (claims, name) = (self.clone(), name.clone());
-            let claim = Claim::new(token, move || claims.0.burn(name, Burnt::Known(uid)));
+            let claim = Claim::new(token, move || {
+                claims.0.burn(name, Burnt::Known(uid));
+                drop(used);
+            });
             // Anything may have happened meanwhile. If so, the claim is given back by its drop.
             let now = *inner.standing.borrow();
             if (now.session, now.epoch) != (standing.session, standing.epoch)
@@ -367,6 +378,34 @@ impl Inner {
             self.api.delete(name, &uid, None).await?;
         }
         Ok(())
+    }
+}
+
+/// A name in use, until it is dropped.
+struct Used {
+    inner: Arc<Inner>,
+    name: String,
+}
+
+impl Used {
+    fn new(inner: Arc<Inner>, name: &str) -> Self {
+        *inner.used.lock().entry(name.to_owned()).or_default() += 1;
+        Used {
+            inner,
+            name: name.to_owned(),
+        }
+    }
+}
+
+impl Drop for Used {
+    fn drop(&mut self) {
+        let mut used = self.inner.used.lock();
+        if let Some(count) = used.get_mut(&self.name) {
+            *count -= 1;
+            if *count == 0 {
+                used.remove(&self.name);
+            }
+        }
     }
 }
 

@@ -186,7 +186,12 @@ impl Fleet {
                 let (held, stop, lost) = (Arc::clone(&session), end.clone(), lost.clone());
                 tasks.spawn(async move {
                     let others = async {
-                        tokio::join!(view.run(leases, pods), claims.release(), heirs.run());
+                        tokio::join!(
+                            view.run(leases, pods),
+                            claims.release(),
+                            claims.sweep(&view),
+                            heirs.run()
+                        );
                     };
                     tokio::select! {
                         () = stop.cancelled() => {}

@@ -99,16 +99,22 @@ impl Heirs {
         if gone.is_some_and(|gone| gone.terminated) {
             return Some(Cause::NoPod);
         }
-        let Takeover::Fenced(fence) = self.takeover else {
-            let waited = gone.is_some_and(|gone| gone.since.elapsed() >= self.delay);
-            return waited.then_some(Cause::NoPod);
+        let waited = |delay| gone.is_some_and(|gone| gone.since.elapsed() >= delay);
+        let (fence, lease) = match (self.takeover, session.lease) {
+            (Takeover::Fenced(fence), Some(lease)) => (fence, lease.max(fence.after)),
+            // While a fleet goes from one mode to the other there are sessions of both. One that is
+            // never renewed is left by nothing but the end of its pod, whoever looks; one that is
+            // may be of a pod that was deleted by force and lives until its fence.
+            (_, None) => return waited(self.delay).then_some(Cause::NoPod),
+            (Takeover::Pod, Some(lease)) => {
+                return waited(self.delay.max(lease)).then_some(Cause::NoPod);
+            }
         };
         // The object of a pod that runs on, cut off, may have been deleted by force: here only the
         // time says that its rooms are dead.
         // Only time in which we would have seen a renewal counts: when the API server was away,
         // nobody could renew, and the others are given the time to.
         let seen = session.seen.max(self.view.steady()?);
-        let lease = session.lease?.max(fence.after);
         (seen.elapsed() >= lease + fence.margin).then_some(Cause::Lapsed)
     }
 

@@ -362,6 +362,16 @@ impl View {
         self.known.read().rooms.get(&session).copied().unwrap_or(0)
     }
 
+    /// The claims of that session: name and uid of each.
+    pub fn claims_of(&self, session: u128) -> Vec<(String, String)> {
+        let known = self.known.read();
+        let claims = known.claims.iter();
+        claims
+            .filter(|(_, claim)| claim.session == session)
+            .map(|(name, claim)| (name.clone(), claim.uid.clone()))
+            .collect()
+    }
+
     /// Since when the watch of leases has told everything without a break; none while it does not.
     pub fn steady(&self) -> Option<Instant> {
         self.known.read().steady
