@@ -139,6 +139,15 @@ impl Router {
 
     async fn find(&self, visit: Visit<'_>) -> Result<Entrance, Turned> {
         self.rooms.allows(visit.room).map_err(Turned::Room)?;
+        tokio::select! {
+            biased;
+            found = self.search(visit) => found,
+            // Who is still held when this server ends is told so, while there is time to.
+            () = self.transits.drained() => Err(Turned::Room(Refusal::Draining)),
+        }
+    }
+
+    async fn search(&self, visit: Visit<'_>) -> Result<Entrance, Turned> {
         let deadline = Instant::now() + self.options.route_timeout;
         let mut trip = Trip::default();
         let mut pause = PAUSE.0;
@@ -375,7 +384,11 @@ impl Router {
             },
             Err(error) => {
                 debug!(%error, pod = %owner.endpoint, "a pod of the fleet does not answer");
-                self.unanswered(owner, role)
+                match error.is_ours() || Instant::now() >= deadline {
+                    // That says nothing of the pod: others are not to be kept from it.
+                    true => Step::Hold(Turned::Unreachable),
+                    false => self.unanswered(owner, role),
+                }
             }
         }
     }

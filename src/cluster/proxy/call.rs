@@ -86,6 +86,25 @@ pub enum Failure {
     Broken(String),
 }
 
+impl Failure {
+    /// Whether it is for want of something of our own: descriptors, ports, memory.
+    pub fn is_ours(&self) -> bool {
+        const WANTS: [i32; 5] = [
+            libc::EMFILE,
+            libc::ENFILE,
+            libc::ENOBUFS,
+            libc::ENOMEM,
+            libc::EADDRNOTAVAIL,
+        ];
+        match self {
+            Failure::Unreachable(error) => error
+                .raw_os_error()
+                .is_some_and(|errno| WANTS.contains(&errno)),
+            Failure::Broken(_) => false,
+        }
+    }
+}
+
 /// Asks the pod at `endpoint` to take the client whose signed handshake has these headers; it may think for `patience`.
 ///
 /// # Errors
@@ -123,11 +142,25 @@ async fn connect(endpoint: SocketAddr) -> io::Result<TcpStream> {
         .with_retries(KEEPALIVE_TIMES);
     socket.set_tcp_keepalive(&keepalive)?;
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    {
-        socket.set_tcp_notsent_lowat(UNSENT_MAX)?;
-        socket.set_tcp_user_timeout(Some(PATIENCE))?;
-    }
+    socket.set_tcp_notsent_lowat(UNSENT_MAX)?;
+    limit_silence(&stream, true);
     Ok(stream)
+}
+
+/// Whether a pod that leaves what it was sent without an acknowledgement is given up.
+///
+/// Linux counts the time in which it says that it takes nothing (tcp(7), TCP_USER_TIMEOUT; since
+/// 5.11 also when it says so again and again): a room that is busy is no pod that is lost.
+pub(super) fn limit_silence(stream: &TcpStream, limited: bool) {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        let patience = if limited { PATIENCE } else { Duration::ZERO };
+        let socket = socket2::SockRef::from(stream);
+        // It cannot fail on a socket of TCP; if it did, the connection would only be older.
+        let _ = socket.set_tcp_user_timeout(Some(patience));
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let _ = (stream, limited);
 }
 
 fn request(uri: &Uri, headers: &HeaderMap) -> Result<Request<Empty<Bytes>>, Failure> {

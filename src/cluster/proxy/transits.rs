@@ -7,6 +7,7 @@ use std::task::Waker;
 use parking_lot::Mutex;
 use slab::Slab;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::room::{Close, Transit as Share};
 
@@ -18,6 +19,8 @@ struct Shared {
     /// The same, as the metrics read it.
     shown: Arc<AtomicUsize>,
     close: OnceLock<Close>,
+    /// `close` is known.
+    ended: CancellationToken,
 }
 
 /// See the module's documentation; clones share.
@@ -65,6 +68,7 @@ impl Transits {
     pub fn drain(&self, close: Close) {
         // Set before the wakers are taken: who comes in between sees it when it is polled first.
         let _ = self.0.close.set(close);
+        self.0.ended.cancel();
         let wakers: Vec<Waker> = self
             .0
             .live
@@ -73,6 +77,11 @@ impl Transits {
             .filter_map(|(_, waker)| waker.take())
             .collect();
         wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Waits for [`Transits::drain`].
+    pub async fn drained(&self) {
+        self.0.ended.cancelled().await;
     }
 
     /// Waits until there are none.

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::debug;
 
-use super::call::Line;
+use super::call::{Line, limit_silence};
 use super::follower::Follower;
 use super::transits::Transit;
 use crate::room::Close;
@@ -98,6 +98,8 @@ pub struct Tunnel {
     deaf: bool,
     /// There may be bytes of the client that the runtime does not know of.
     unseen: bool,
+    /// The owner takes nothing at present.
+    owner_busy: bool,
     /// Since when a client that hung up waits for the owner to take what it said.
     hung_up: Option<Instant>,
     /// Since when the client has taken nothing.
@@ -137,6 +139,7 @@ impl Tunnel {
             ended: false,
             deaf: false,
             unseen: false,
+            owner_busy: false,
             hung_up: None,
             stalled: None,
             stall_timeout,
@@ -264,6 +267,11 @@ impl Tunnel {
         match owner.poll_write(cx, self.up.bytes()) {
             Poll::Ready(Ok(written)) => {
                 self.up.advance(written);
+                if std::mem::take(&mut self.owner_busy)
+                    && let Some(Socket::Tcp(owner)) = &self.owner
+                {
+                    limit_silence(owner, true);
+                }
                 // Looked for anew when it blocks again.
                 self.hung_up = None;
                 Half::More
@@ -275,7 +283,13 @@ impl Tunnel {
                 Half::More
             }
             Poll::Pending => {
-                // Its room takes nothing. Who hangs up meanwhile is not kept for ever.
+                // Its room takes nothing, for as long as it likes. Who hangs up meanwhile is not
+                // kept for ever.
+                if !std::mem::replace(&mut self.owner_busy, true)
+                    && let Some(Socket::Tcp(owner)) = &self.owner
+                {
+                    limit_silence(owner, false);
+                }
                 self.unseen = true;
                 if self.hung_up.is_none() && self.client.poll_hang_up(cx).is_ready() {
                     self.hung_up = Some(Instant::now());

@@ -355,6 +355,56 @@ async fn at_the_end_those_on_their_way_through_are_told_and_find_their_room_agai
     assert_eq!(stage.programs(), 1);
 }
 
+#[tokio::test]
+async fn who_is_held_when_the_server_ends_is_told_so() {
+    let stage = Stage::new().await;
+    let gateway = Told {
+        max_rooms: 0,
+        ..Told::default()
+    };
+    let gateway = stage.pod(&gateway).await;
+    let comes = turned_away(gateway.public, "/lobby");
+    let ends = async {
+        while gateway.router.pending_rooms() == 0 {
+            tokio::task::yield_now().await;
+        }
+        let close = crate::room::Close::new(crate::room::Close::RESTART, "server draining");
+        gateway.router.transits().drain(close);
+    };
+    let (no, ()) = tokio::join!(comes, ends);
+    assert_eq!((no.status, no.error.as_str()), (503, "draining"));
+    assert_eq!(gateway.router.pending_rooms(), 0);
+}
+
+#[tokio::test]
+async fn a_client_whose_time_is_up_keeps_nobody_else_from_any_pod() {
+    let stage = Stage::new().await;
+    let told = Told {
+        placement: Placement::Packed(50),
+        route_timeout: Duration::from_millis(300),
+        ..Told::default()
+    };
+    let pods: [_; 2] = stage.pods(&told).await;
+    // The fullest below the target takes connections and says nothing.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    stage.table.pods.lock().push(Pod {
+        uid: "uid-silent".to_owned(),
+        owner: Owner {
+            endpoint: silent.local_addr().unwrap(),
+            session: 7,
+        },
+        public: None,
+        rooms: 40,
+        limit: 100,
+        eligible: true,
+    });
+    let no = turned_away(pods[0].public, "/lobby").await;
+    assert_eq!((no.status, no.error.as_str()), (503, "owner_unreachable"));
+    for pod in &pods {
+        assert!(pods[0].router.suspects.get(&pod.session).is_none());
+    }
+}
+
 impl Person {
     async fn hears_itself(&mut self) {
         let text = format!("it is {}", self.address);

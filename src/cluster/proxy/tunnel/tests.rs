@@ -331,3 +331,50 @@ fn an_idle_tunnel_is_small() {
     let own = size_of::<Tunnel>();
     assert!(own <= 400, "{own} bytes");
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_room_that_takes_nothing_for_long_is_no_pod_that_is_lost() {
+    let (mut client, near_client) = pair().await;
+    let (mut owner, near_owner) = pair().await;
+    let (near, far) = (SockRef::from(&near_owner), SockRef::from(&owner));
+    near.set_send_buffer_size(1).unwrap();
+    far.set_recv_buffer_size(1).unwrap();
+    limit_silence(&near_owner, true);
+    let watched = socket2::Socket::from(
+        std::os::fd::AsFd::as_fd(&near_owner)
+            .try_clone_to_owned()
+            .unwrap(),
+    );
+    let limit = || watched.tcp_user_timeout().unwrap();
+    let usual = limit();
+    assert!(usual.is_some());
+    let line = Line {
+        headers: HeaderMap::new(),
+        stream: near_owner,
+        early: Vec::new(),
+    };
+    let transits = Transits::default();
+    let transit = transits.enter(None);
+    let tunnel = Tunnel::new(Socket::Tcp(near_client), Vec::new(), line, STALL, transit);
+    let task = TaskTracker::new().spawn(tunnel);
+    // The kernel would give the connection up, though every probe of it is answered.
+    let said = vec![7; READ + (READ >> 1)];
+    client.write_all(&said).await.unwrap();
+    let lifted = async {
+        while limit().is_some() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(STALL, lifted).await.unwrap();
+    assert_eq!(exactly(&mut owner, said.len()).await, said);
+    // A pod that is lost is found out as before.
+    let restored = async {
+        while limit() != usual {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(STALL, restored).await.unwrap();
+    drop((client, owner));
+    task.await.unwrap();
+}
