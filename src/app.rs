@@ -183,12 +183,16 @@ async fn story(
         () = member.lost() => {
             error!("this server's pod is gone; it ends");
             ready.send_replace(Readiness::Draining);
+            // Its own rooms were ended by the session.
+            member.end_transit(&Close::new(Close::RESTART, "the server lost its pod"));
             return Ending::Failed;
         }
         () = &mut died => {
             error!("the process that starts programs has died; all rooms end");
             rooms.drain();
-            rooms.end_all(&Close::new(Close::ERROR, "the server failed"), "server_failed");
+            let close = Close::new(Close::ERROR, "the server failed");
+            member.end_transit(&Close::new(Close::RESTART, close.reason.clone()));
+            rooms.end_all(&close, "server_failed");
             return Ending::Failed;
         }
     };
@@ -230,16 +234,21 @@ async fn story(
 async fn bind(config: &Config) -> anyhow::Result<(Vec<Listener>, Vec<Listener>)> {
     let mut public = Vec::new();
     for listen in &config.addr {
-        public.extend(bind_one(listen, config.unix_mode).await?);
+        let listen = fleet::reachable(listen, config);
+        public.extend(bind_one(&listen, config.unix_mode).await?);
     }
     if config.addr.is_empty() {
         public = door::inherited()?;
         if public.is_empty() {
-            public = door::bind_tcp(cli::DEFAULT_ADDR).await?;
+            let listen = fleet::reachable(&Listen::Tcp(cli::DEFAULT_ADDR.to_owned()), config);
+            public = bind_one(&listen, config.unix_mode).await?;
         }
     }
     let admin = match &config.admin_addr {
-        Some(listen) => bind_one(listen, config.unix_mode).await?,
+        Some(listen) => {
+            let listen = fleet::reachable(listen, config);
+            bind_one(&listen, config.unix_mode).await?
+        }
         None => Vec::new(),
     };
     Ok((public, admin))
@@ -309,7 +318,8 @@ fn room_options(config: &Config, descriptors: u64) -> anyhow::Result<room::Optio
     let for_rooms = ROOM_DESCRIPTORS.saturating_mul(config.maxrooms as u64);
     let for_clients = descriptors
         .saturating_sub(SPARE_DESCRIPTORS + for_rooms)
-        .max(descriptors / 2);
+        .max(descriptors / 2)
+        / fleet::descriptors_per_client(config);
     Ok(room::Options {
         backlog: config.backlog,
         inbox: config.inbox,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::{Config, Listener, Prepared};
+use super::{Config, Listen, Listener, Prepared};
 use crate::http::{Gate, Readiness};
 use crate::metrics::Metrics;
 use crate::room::{Close, Ownership, Rooms};
@@ -12,6 +12,16 @@ use crate::room::{Close, Ownership, Rooms};
 /// No fleet: nobody listens for others.
 pub(super) async fn bind(_: &Config) -> anyhow::Result<Vec<Listener>> {
     Ok(Vec::new())
+}
+
+/// A client has a socket.
+pub(super) fn descriptors_per_client(_: &Config) -> u64 {
+    1
+}
+
+/// The address as it was given.
+pub(super) fn reachable(listen: &Listen, _: &Config) -> Listen {
+    listen.clone()
 }
 
 /// No fleet.

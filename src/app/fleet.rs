@@ -1,7 +1,7 @@
 //! The fleet's part of the composition root: cuts its options, and lets the session rule over
 //! rooms and programs.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::anyhow;
@@ -9,24 +9,52 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
-use tracing::info;
+use tracing::{info, warn};
 
-use super::{Config, Listener, Prepared};
+use super::{Config, Listen, Listener, Prepared};
 use crate::child::Warden;
 use crate::cli;
 use crate::cluster::router::Router;
 use crate::cluster::{self, Addresses, Household, Identity, Takeover};
 use crate::http::{Gate, Readiness};
 use crate::metrics::Metrics;
-use crate::room::{Close, Ownership, Rooms};
+use crate::room::{Close, FENCED, Ownership, Rooms};
 
 /// Where other pods connect, if clients are led from pod to pod.
 pub(super) async fn bind(config: &Config) -> anyhow::Result<Vec<Listener>> {
     match &config.cluster {
         Some(given) if given.claims != cli::Claims::Off && given.route == cli::Route::Proxy => {
-            super::bind_one(&given.peer_addr, config.unix_mode).await
+            let listen = reachable(&given.peer_addr, config);
+            super::bind_one(&listen, config.unix_mode).await
         }
         _ => Ok(Vec::new()),
+    }
+}
+
+/// A client on its way to another pod has a socket there too.
+pub(super) fn descriptors_per_client(config: &Config) -> u64 {
+    match &config.cluster {
+        Some(given) if given.claims != cli::Claims::Off && given.route == cli::Route::Proxy => 2,
+        _ => 1,
+    }
+}
+
+/// Where to listen so that a pod whose address is of IPv6 is reached there: `0.0.0.0`, which means
+/// every address, does not mean that one.
+pub(super) fn reachable(listen: &Listen, config: &Config) -> Listen {
+    let pod_ip = config.cluster.as_ref().and_then(|given| given.pod_ip);
+    reachable_at(listen, pod_ip)
+}
+
+fn reachable_at(listen: &Listen, pod_ip: Option<IpAddr>) -> Listen {
+    match listen {
+        Listen::Tcp(address) if pod_ip.is_some_and(|ip| ip.is_ipv6()) => {
+            match address.strip_prefix("0.0.0.0:") {
+                Some(port) => Listen::Tcp(format!("[::]:{port}")),
+                None => listen.clone(),
+            }
+        }
+        _ => listen.clone(),
     }
 }
 
@@ -180,7 +208,7 @@ impl Household for Ours {
     fn kill_all(&self) {
         self.rooms.suspend(true);
         let close = Close::new(Close::TRY_LATER, "this server lost its place in the fleet");
-        self.rooms.end_all(&close, "fenced");
+        self.rooms.end_all(&close, FENCED);
         if let Some(warden) = &self.warden {
             warden.may_live_until(Some(std::time::Instant::now()));
         }
@@ -206,8 +234,12 @@ fn addresses(
         None => std::net::Ipv4Addr::UNSPECIFIED.into(),
     };
     let reached = |listeners: &[Listener]| {
-        let listening = listeners.iter().find_map(Listener::tcp_address)?;
-        Some(SocketAddr::new(ip, listening.port()))
+        let listening: Vec<_> = listeners.iter().filter_map(Listener::tcp_address).collect();
+        let told = told(ip, &listening)?;
+        if given.pod_ip.is_some() && !listening.iter().any(|at| reaches(*at, ip)) {
+            warn!(%told, "other pods are told an address at which nothing listens");
+        }
+        Some(told)
     };
     let public = reached(public);
     // Without a port for peers, they only tell clients where to go.
@@ -217,6 +249,23 @@ fn addresses(
         peer: peer.ok_or_else(|| anyhow!("--kube needs an --addr that other pods can reach"))?,
         public,
     })
+}
+
+/// What others are told: of several listeners the first that is reached at the pod's address, since
+/// another may be there for the pod itself.
+fn told(ip: IpAddr, listening: &[SocketAddr]) -> Option<SocketAddr> {
+    let fits = listening.iter().find(|at| reaches(**at, ip));
+    let chosen = fits.or(listening.first())?;
+    Some(SocketAddr::new(ip, chosen.port()))
+}
+
+/// Whether a listener hears who connects to that address.
+fn reaches(listening: SocketAddr, ip: IpAddr) -> bool {
+    match listening.ip() {
+        IpAddr::V6(all) if all.is_unspecified() => true,
+        IpAddr::V4(all) if all.is_unspecified() => ip.is_ipv4(),
+        one => one.to_canonical() == ip.to_canonical(),
+    }
 }
 
 fn options(given: &cli::Cluster, max_rooms: usize) -> cluster::Options {
@@ -245,5 +294,47 @@ fn options(given: &cli::Cluster, max_rooms: usize) -> cluster::Options {
         secret_file: given.peer_secret_file.clone(),
         rooms_annotation: given.rooms_annotation,
         max_rooms,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn others_are_told_the_listener_that_they_reach() {
+        let told = |ip: &str, listening: &[&str]| {
+            let listening: Vec<_> = listening.iter().map(|at| at.parse().unwrap()).collect();
+            told(ip.parse().unwrap(), &listening).map(|told| told.to_string())
+        };
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(told("10.0.0.7", &["0.0.0.0:9000"]), some("10.0.0.7:9000"));
+        assert_eq!(
+            told("10.0.0.7", &["127.0.0.1:9000", "0.0.0.0:9001"]),
+            some("10.0.0.7:9001")
+        );
+        assert_eq!(
+            told("fd00::7", &["0.0.0.0:9000", "[::]:9001"]),
+            some("[fd00::7]:9001")
+        );
+        assert_eq!(told("10.0.0.7", &["[::]:9000"]), some("10.0.0.7:9000"));
+        assert_eq!(
+            told("10.0.0.7", &["192.0.2.1:9000", "10.0.0.7:9001"]),
+            some("10.0.0.7:9001")
+        );
+        assert_eq!(told("10.0.0.7", &[]), None);
+    }
+
+    #[test]
+    fn every_address_means_that_of_the_pod_too() {
+        let tcp = |address: &str| Listen::Tcp(address.to_owned());
+        let (four, six) = ("10.0.0.7".parse().ok(), "fd00::7".parse().ok());
+        assert_eq!(reachable_at(&tcp("0.0.0.0:7900"), six), tcp("[::]:7900"));
+        assert_eq!(
+            reachable_at(&tcp("0.0.0.0:7900"), four),
+            tcp("0.0.0.0:7900")
+        );
+        assert_eq!(reachable_at(&tcp("127.0.0.1:1"), six), tcp("127.0.0.1:1"));
+        assert_eq!(reachable_at(&tcp("0.0.0.0:1"), None), tcp("0.0.0.0:1"));
     }
 }

@@ -35,3 +35,4 @@ pub use ownership::{Claim, Owner, Ownership, Unclaimed};
 pub(crate) use piece::{Begun, Piece};
 pub use place::{Newcomer, Place, Said};
 pub use rooms::{LastEnd, Refusal, RoomEvent, Rooms, Transit};
+pub use supervisor::FENCED;

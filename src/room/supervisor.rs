@@ -33,6 +33,9 @@ const CRASHES: (usize, Duration) = (5, Duration::from_secs(60));
 /// enough to make room for it.
 const LAST_OUTPUT: Duration = Duration::from_secs(30);
 
+/// The label of the end of rooms whose server has lost the right to them.
+pub const FENCED: &str = "fenced";
+
 /// Why a room ends: what its clients read, what the metrics count, how its child ended.
 #[derive(Debug)]
 struct End {
@@ -248,6 +251,14 @@ impl Supervisor<'_> {
                     Some(exit) => (End::exited(exit), true),
                     None => (End::exited(Exit::Closed), false),
                 }
+            }
+            // Another server may be about to have the room: nothing is waited for, and a
+            // connection, which nobody else can cut, ends at once.
+            Happened::Ended(end) if end.label == FENCED => {
+                room.set_phase(Phase::Ending);
+                room.inbox.close();
+                life.kill();
+                (end, false)
             }
             Happened::Ended(end) => {
                 room.set_phase(Phase::Ending);

@@ -123,6 +123,26 @@ async fn a_pod_deleted_by_force_ends_its_rooms_fenced() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_on_the_way_through_a_pod_that_is_lost_is_told_so() {
+    let Some(yard) = yard("through").await else {
+        return;
+    };
+    let scene = scene(&yard, POD).await;
+    let mut through = join(scene.other.address, "game").await.expect("a way in");
+    assert_eq!(through.program().await.as_ref(), Ok(&scene.program));
+    let node = yard.pods().get(&scene.other.pod).await.expect("the pod");
+    let node = node.spec.and_then(|spec| spec.node_name).expect("a node");
+    let lost = ["a", "b"]
+        .into_iter()
+        .find(|name| yard.kubelet.node_name(name) == node);
+    yard.kubelet.lose_node(lost.expect("one of ours"));
+    yard.force_delete(&scene.other.pod).await;
+    assert_eq!(through.ends().await, Some(1012));
+    // The room itself was on another pod, whose node may be lost too.
+    drop(scene.person);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_partitioned_pod_keeps_its_rooms_and_opens_none_pod() {
     let Some(yard) = yard("partition").await else {
         return;

@@ -147,8 +147,11 @@ impl Warden {
     pub fn may_live_until(&self, deadline: Option<Instant>) {
         self.link.until(match deadline {
             Some(deadline) => {
+                // The warden's clock first: a process that is stopped between the two looks gives
+                // its programs less time, and never more.
+                let now = clock::now();
                 let left = deadline.saturating_duration_since(Instant::now());
-                clock::now().saturating_add(u64::try_from(left.as_nanos()).unwrap_or(u64::MAX))
+                now.saturating_add(u64::try_from(left.as_nanos()).unwrap_or(u64::MAX))
             }
             None => u64::MAX,
         });
