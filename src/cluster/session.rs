@@ -390,8 +390,10 @@ impl Session {
                         // The deadline is not missed while an answer is waited for.
                         match before(deadline, self.verdict(uid)).await {
                             Some(Verdict::Lost(lost)) => return lost,
-                            Some(Verdict::Held) => doubt = None,
-                            Some(Verdict::Unknown) | None => {}
+                            // Asked again after a while as long as it seems lost, and not at
+                            // every change of the view: what it lacks may stay away, such as a
+                            // pod that has lost its label.
+                            Some(Verdict::Held | Verdict::Unknown) | None => {}
                         }
                     } else {
                         doubt = None;

@@ -40,7 +40,11 @@ impl View {
             .sum();
         Scaling {
             rooms,
-            clients: known.pods.values().map(|pod| pod.clients).sum(),
+            // An annotation may say any number.
+            clients: known
+                .pods
+                .values()
+                .fold(0, |sum, pod| usize::saturating_add(sum, pod.clients)),
             pending_rooms,
             rooms_wanted: rooms + pending_rooms,
             limit_per_pod: servers.map(|session| session.limit).max().unwrap_or(0),
