@@ -157,6 +157,32 @@ async fn a_claim_that_is_held_is_never_taken_for_a_stray() {
     assert_eq!(deleted, 1, "once");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_claim_of_a_session_that_cannot_be_asked_for_is_in_nobodys_way() {
+    let double = Double::new(1);
+    let member = Member::new(&double).await;
+    for owner in ["ss-s-a b", "somebody", "ss-s-\u{7f}", "ss-s-x?y"] {
+        let name = names::claim(FLEET, &room("lobby"));
+        double.create(json!({
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {
+                "name": name,
+                "labels": {"scalesocket.dev/fleet": FLEET},
+                "ownerReferences": [{
+                    "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "name": owner,
+                    "uid": "0b7f5a0e-5a3b-4c9d-8e21-00c0ffee0001",
+                }],
+            },
+            "spec": {"holderIdentity": "somebody/1"},
+        }));
+        let claim = member.claims.claim(&room("lobby")).await;
+        assert!(claim.is_ok(), "{owner:?}: {claim:?}");
+        drop(claim);
+        assert!(member.ends(&name).await, "{owner:?}");
+    }
+}
+
 /// Who looks after a session that is, or is not, renewed, in a fleet of that mode.
 async fn inherited(takeover: Takeover, lease: Option<u32>, pod_is_there: bool) -> bool {
     let double = Double::new(1);

@@ -244,7 +244,17 @@ impl Session {
 impl Claimed {
     pub(super) fn read(lease: &Lease) -> Option<Claimed> {
         let owners = lease.owner_references();
-        let owner = owners.iter().find(|owner| owner.kind == "Lease")?;
+        // What cannot be asked for cannot be a session: such a claim would be nobody's for ever.
+        let is_session = |name: &str| {
+            let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+            name.starts_with(names::SESSION_PREFIX)
+                && name
+                    .bytes()
+                    .all(|byte| plain(byte) || b"-.".contains(&byte))
+        };
+        let owner = owners
+            .iter()
+            .find(|owner| owner.kind == "Lease" && is_session(&owner.name))?;
         Some(Claimed {
             uid: lease.uid()?,
             session: names::uid(&owner.uid)?,
