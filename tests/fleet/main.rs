@@ -4,9 +4,11 @@
 #![cfg(all(feature = "kube", target_os = "linux"))]
 
 mod census;
+mod chart;
 mod doors;
 mod faults;
 mod people;
+mod release;
 mod scale;
 #[path = "../stage/mod.rs"]
 mod stage;
