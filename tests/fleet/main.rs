@@ -8,6 +8,7 @@ mod chart;
 mod doors;
 mod faults;
 mod people;
+mod proxies;
 mod release;
 mod scale;
 #[path = "../stage/mod.rs"]
