@@ -8,7 +8,7 @@ room by each proxy. The exit status is 0 if they all met, each room ran on one p
 First clients may be: where a new room goes is for the pods to say, and two of them may see their loads otherwise.
 
 With --rounds the pods of a further round are awaited as a line on stdin after each, while the proxies stay; the end of
-stdin is the end of all. SCALESOCKET_PODS, with the words above, makes the checks of the chart do this too.
+stdin is the end of all. tests/fleet/proxies.rs tells this story with pods that come and go.
 """
 
 import argparse
