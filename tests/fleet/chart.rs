@@ -38,13 +38,23 @@ async fn meet(doors: &[Ipv4Addr], room: &str) -> (Vec<Person>, String) {
     (people, met.into_iter().next().unwrap_or_default())
 }
 
+/// The words of the command that the notes of a release give for this.
+fn what_runs_where(notes: &str) -> Vec<String> {
+    let from = notes.split_once("What runs where:").expect("the notes").1;
+    let command = from.split_once("Whether it works:").expect("the notes").0;
+    let words = command.split_whitespace().filter(|word| *word != "\\");
+    let mut words = words.map(|word| word.replace('\'', "")); // quotes are for the shell
+    assert_eq!(words.next().as_deref(), Some("kubectl"));
+    words.collect()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_default_release_works_rolls_and_leaves_nothing() {
     let Some(at) = grounds("default").await else {
         return;
     };
     let census = Census::of(&at.yard.mark);
-    at.helm(&["install", "demo", &chart()]).await;
+    let notes = at.helm(&["install", "demo", &chart()]).await;
     let rights = at.helm(&["get", "manifest", "demo"]).await;
     assert!(!rights.contains("kind: ClusterRole"), "{rights}");
     let doors = at.doors(DOOR, 2).await;
@@ -59,6 +69,18 @@ async fn the_default_release_works_rolls_and_leaves_nothing() {
     let (mut people, program) = meet(&doors, "lobby").await;
     let tested = at.helm(&["test", "demo", "--timeout=60s"]).await;
     assert!(tested.contains("Succeeded"), "{tested}");
+    // One has the room, the other a client on the way to it: no node drain may take either.
+    at.all_occupied().await;
+    for pod in at.pods().await {
+        let evicted = at.evict(&pod).await;
+        let refused = matches!(&evicted, Err(why) if why.contains("disruption budget"));
+        assert!(refused, "{pod}: {evicted:?}");
+    }
+    let words = what_runs_where(&notes);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let shown = at.kubectl(&words).await;
+    assert_eq!(shown.matches("ready").count(), 2, "{shown}");
+    assert!(shown.lines().any(|line| line.ends_with(" 1")), "{shown}");
 
     // The pods that go drain: who comes by the new ones finds the room where it was.
     let before = at.pods().await;
@@ -88,9 +110,15 @@ async fn the_default_release_works_rolls_and_leaves_nothing() {
     .await;
     let (people, other) = meet(&doors, "lobby").await;
     assert_ne!(other, program);
+    at.all_occupied().await;
     drop(people);
     census.found_no_double();
 
+    let pod = at.pods().await.remove(0);
+    eventually("an idle pod may be evicted", async || {
+        at.evict(&pod).await.ok().map(drop)
+    })
+    .await;
     at.helm(&["uninstall", "demo"]).await;
     at.is_empty().await;
     assert!(programs(&at.yard.mark).is_empty(), "a program is left");

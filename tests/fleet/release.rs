@@ -113,16 +113,37 @@ async fn named(
 impl Grounds {
     /// Runs helm for the namespace, and gives what it says.
     pub(crate) async fn helm(&self, words: &[&str]) -> String {
-        self.run(&self.helm, words).await
+        let done = self.run(&self.helm, words).await;
+        done.unwrap_or_else(|refusal| panic!("{words:?}: {refusal}"))
     }
 
     /// Runs kubectl for the namespace, and gives what it says.
     pub(crate) async fn kubectl(&self, words: &[&str]) -> String {
-        self.run(&self.kubectl, words).await
+        let done = self.run(&self.kubectl, words).await;
+        done.unwrap_or_else(|refusal| panic!("{words:?}: {refusal}"))
     }
 
-    /// As the administrator; fails if the tool does.
-    async fn run(&self, program: &Path, words: &[&str]) -> String {
+    /// Asks once for the end of a pod, as the drain of a node does. (The client library would ask
+    /// again and again.)
+    pub(crate) async fn evict(&self, pod: &str) -> Result<String, String> {
+        let namespace = &self.yard.namespace;
+        let file = self
+            .yard
+            .plane
+            .directory()
+            .join(format!("evict-{pod}.json"));
+        let eviction = json!({
+            "apiVersion": "policy/v1", "kind": "Eviction",
+            "metadata": {"name": pod, "namespace": namespace},
+        });
+        std::fs::write(&file, eviction.to_string()).expect("a file is written");
+        let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}/eviction");
+        let words = ["create", "--raw", &path, "-f", &file.display().to_string()];
+        self.run(&self.kubectl, &words).await
+    }
+
+    /// As the administrator; what is said, or what is complained of.
+    async fn run(&self, program: &Path, words: &[&str]) -> Result<String, String> {
         let plane = &self.yard.plane;
         // Nothing of the user's is read or written.
         let home = plane
@@ -143,10 +164,11 @@ impl Grounds {
             .await
             .expect("no panic")
             .expect("it starts");
-        let said = String::from_utf8_lossy(&done.stdout).into_owned();
-        let complaint = String::from_utf8_lossy(&done.stderr);
-        assert!(done.status.success(), "{words:?}: {said}{complaint}");
-        said
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        match done.status.success() {
+            true => Ok(text(&done.stdout)),
+            false => Err(text(&done.stdout) + &text(&done.stderr)),
+        }
     }
 
     /// The doors behind a Service's port, once there are as many as this.
@@ -168,6 +190,21 @@ impl Grounds {
         let listed = self.yard.pods().list(&ListParams::default()).await;
         let pods: Vec<Pod> = listed.map(|list| list.items).unwrap_or_default();
         pods.iter().map(ResourceExt::name_any).collect()
+    }
+
+    /// Waits until every pod that stays says that it is occupied.
+    pub(crate) async fn all_occupied(&self) {
+        eventually("all pods are occupied", async || {
+            let listed = self.yard.pods().list(&ListParams::default()).await.ok()?;
+            let mut stay = listed
+                .items
+                .iter()
+                .filter(|pod| pod.metadata.deletion_timestamp.is_none());
+            let label = |pod: &Pod| pod.labels().get("scalesocket.dev/occupied").cloned();
+            stay.all(|pod| label(pod).as_deref() == Some("true"))
+                .then_some(())
+        })
+        .await;
     }
 
     /// What is left of a kind in the namespace.
