@@ -143,8 +143,18 @@ async fn a_fenced_stateful_set_works_and_leaves_nothing_but_its_volumes() {
             owner = Some(pod);
         }
     }
-    at.yard.kubelet.kill(&owner.expect("somebody has the room"));
+    let owner = owner.expect("somebody has the room");
+    at.yard.kubelet.kill(&owner);
     drop(people);
+    eventually("the container is started again", async || {
+        let status = at.yard.pods().get(&owner).await.ok()?.status?;
+        let containers = status.container_statuses.unwrap_or_default();
+        containers
+            .iter()
+            .any(|c| c.restart_count == 1)
+            .then_some(())
+    })
+    .await;
     let doors = at.doors(DOOR, 3).await;
     let (people, other) = meet(&doors, "lobby").await;
     assert_ne!(other, program);
@@ -243,6 +253,8 @@ impl Keda<'_> {
         let port = port.parse().expect("a port");
         let mut most = 0;
         for door in self.at.yard.kubelet.service(service, port).await {
+            // KEDA takes the URL's port for that of the pods.
+            assert_eq!(i32::from(door.port()), port);
             let std::net::IpAddr::V4(address) = door.ip() else {
                 panic!("{door}");
             };
