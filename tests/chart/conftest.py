@@ -1,9 +1,14 @@
-"""What the checks of the chart share: the flag that writes snapshots anew, and the built server."""
+"""What the checks of the chart share: the flag that writes snapshots anew, the built server, a real API server."""
 
 import os
 import shutil
 
+import apiserver
+import fleet
 import pytest
+import render
+
+RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
 
 
 def pytest_addoption(parser):
@@ -32,3 +37,21 @@ def tool():
         return path
 
     return find
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """An API server with the namespaces that manifests are rendered for."""
+    if "KUBEBUILDER_ASSETS" not in os.environ:
+        pytest.skip("takes etcd and kube-apiserver: KUBEBUILDER_ASSETS")
+    with apiserver.running(os.environ["KUBEBUILDER_ASSETS"]) as running:
+        for namespace in (render.NAMESPACE, "scalesocket"):
+            running.run("kubectl", "create", "namespace", namespace)
+            running.run("kubectl", "label", "namespace", namespace, RESTRICTED)
+        yield running
+
+
+@pytest.fixture(scope="session")
+def told(cluster, binary):
+    """What a pod of a fleet of two says: its metrics, as text, and its stats."""
+    return fleet.told(binary, cluster)

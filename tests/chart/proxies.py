@@ -7,6 +7,7 @@ import socket
 import subprocess
 import time
 
+import apiserver
 import render
 
 DEADLINE = 30
@@ -43,7 +44,7 @@ def configure(proxy, directory, door, resolver):
             text = text.replace("/usr/local/etc/haproxy", str(directory))
             (directory / file.name).write_text(text)
     command = {
-        "nginx": ["nginx", "-p", directory, "-e", "stderr", "-c", directory / "nginx.conf", "-g", "daemon off;"],
+        "nginx": ["nginx", "-p", directory, "-e", "stderr", "-c", directory / "nginx.conf", "-g", "daemon off; master_process off;"],
         "haproxy": ["haproxy", "-db", "-f", directory / "haproxy.cfg"],
         "envoy": ["envoy", "--use-dynamic-base-id", "--concurrency", "1", "-l", "warning", "-c", directory / "envoy.yaml"],
     }[proxy]  # fmt: skip
@@ -64,7 +65,10 @@ def running(proxy, directory, door, resolver):
     """Runs the proxy for the block; gives the socket that it listens on."""
     command, listener = configure(proxy, pathlib.Path(directory), door, resolver)
     log = (pathlib.Path(directory) / "log").open("w+")
-    process = subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    process = subprocess.Popen(
+        [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+        preexec_fn=apiserver.die_with_us,
+    )  # fmt: skip
     try:
         until = time.monotonic() + DEADLINE
         while not accepts(listener):

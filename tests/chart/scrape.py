@@ -1,22 +1,16 @@
 """Series for the queries to be tried on: scrapes of the real server, in which everything has happened once.
 
-What only a server in a fleet exports comes from one whose API server does not answer, and what takes other pods from
-cluster.prom, which declares it. SCALESOCKET_SCRAPE may name a scrape of a pod of a real fleet.
+One server is alone; what takes other pods comes from a fleet on a real API server: see fleet.py.
 """
 
 import asyncio
 import contextlib
-import functools
 import json
-import os
-import pathlib
 import re
 
 import websockets
-from server import DEADLINE, alone, serving
+from server import serving
 
-HERE = pathlib.Path(__file__).parent
-DECLARED = (HERE / "cluster.prom").read_text()
 SAMPLE = re.compile(r"^([a-z_:]+)(?:\{(.*)\})? (\S+)$")
 LABEL = re.compile(r'([a-z_]+)="((?:[^"\\]|\\.)*)"')
 # What Prometheus and the chart's monitors add.
@@ -49,24 +43,6 @@ def scrape(binary):
         return asyncio.run(live(server))
 
 
-def scrape_of_fleet(binary):
-    """A pod whose API server does not answer: it asks, and gets no session and no claims."""
-    with alone() as (flags, env), serving(binary, "--kube", *flags, "cat", env=env) as server:
-        return asyncio.run(asked(server))
-
-
-async def asked(server):
-    with contextlib.suppress(websockets.exceptions.InvalidStatus, TimeoutError):
-        async with asyncio.timeout(DEADLINE):
-            await websockets.connect(f"ws://{server.addresses['public']}/lobby")
-            raise AssertionError("a room was opened without a claim")
-    for _ in range(1000):
-        text = await asyncio.to_thread(server.get, "/metrics")
-        if "scalesocket_api_requests_total{" in text:
-            return text
-    raise AssertionError(f"it has asked for nothing:\n{text}")
-
-
 def samples(text):
     for line in text.splitlines():
         if match := SAMPLE.match(line):
@@ -74,25 +50,15 @@ def samples(text):
             yield name, dict(LABEL.findall(labels or "")), value
 
 
-@functools.cache
-def exported(binary):
-    """What the server really exports: alone, in a fleet, and in the fleet whose scrape is given."""
-    texts = [scrape(binary), scrape_of_fleet(binary)]
-    if given := os.environ.get("SCALESOCKET_SCRAPE"):
-        texts.append(pathlib.Path(given).read_text())
+def series(binary, of_fleet):
+    """Every series that a query may find: name, labels, value. `of_fleet` is what a pod's /metrics says."""
     found = {}
-    for text in texts:
+    for text in (scrape(binary), of_fleet):
         by_name = {}
         for each in samples(text):
             by_name.setdefault(each[0], []).append(each)
         found = {**by_name, **found}
-    return [each for family in found.values() for each in family]
-
-
-def series(binary):
-    """Every series that a query may find: name, labels, value."""
-    found = [*exported(binary), *samples(DECLARED)]
-    return [(name, {**labels, **TARGET}, value) for name, labels, value in found]
+    return [(name, {**labels, **TARGET}, value) for family in found.values() for name, labels, value in family]
 
 
 def unit_test(found, expressions):

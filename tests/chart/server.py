@@ -70,15 +70,20 @@ users: [{name: nobody, user: {}}]}
 """
 
 
+def identified(directory, kubeconfig, identity):
+    """Flags and environment of a pod in a fleet."""
+    directory.mkdir(exist_ok=True)
+    (directory / "secrets").write_text("a secret of the tests\n")
+    (directory / "kubeconfig").write_text(kubeconfig)
+    return (
+        ["--peer-addr=127.0.0.1:0", f"--peer-secret-file={directory / 'secrets'}"],
+        {**os.environ, **identity, "KUBECONFIG": str(directory / "kubeconfig")},
+    )
+
+
 @contextlib.contextmanager
 def alone():
-    """Flags and environment of a pod in a fleet whose API server does not answer."""
+    """Of one whose API server does not answer."""
+    identity = {"POD_NAME": "pod", "POD_NAMESPACE": "games", "POD_UID": "0-0-0", "POD_IP": "127.0.0.1"}
     with tempfile.TemporaryDirectory() as name:
-        directory = pathlib.Path(name)
-        (directory / "secrets").write_text("a secret of the tests\n")
-        (directory / "kubeconfig").write_text(KUBECONFIG)
-        identity = {"POD_NAME": "pod", "POD_NAMESPACE": "games", "POD_UID": "0-0-0", "POD_IP": "127.0.0.1"}
-        yield (
-            ["--peer-addr=127.0.0.1:0", f"--peer-secret-file={directory / 'secrets'}"],
-            {**os.environ, **identity, "KUBECONFIG": str(directory / "kubeconfig")},
-        )
+        yield identified(pathlib.Path(name), KUBECONFIG, identity)

@@ -1,28 +1,12 @@
 """What a real API server says: of every manifest, of pods under Pod Security "restricted", of what pods may do."""
 
 import json
-import os
 
-import apiserver
 import pytest
 import render
 
-pytestmark = pytest.mark.skipif(
-    "KUBEBUILDER_ASSETS" not in os.environ,
-    reason="takes etcd and kube-apiserver: KUBEBUILDER_ASSETS",
-)
-RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
 CUSTOM = ("gateway.networking.k8s.io/", "keda.sh/", "monitoring.coreos.com/")
 RENDERED = {name: render.objects(text) for name, text in render.everything()}
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    with apiserver.running(os.environ["KUBEBUILDER_ASSETS"]) as running:
-        for namespace in (render.NAMESPACE, "scalesocket"):
-            running.run("kubectl", "create", "namespace", namespace)
-            running.run("kubectl", "label", "namespace", namespace, RESTRICTED)
-        yield running
 
 
 def pod_of(workload, name="pod"):

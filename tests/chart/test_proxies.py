@@ -1,14 +1,11 @@
 """Real proxies by the configurations of deploy/: that they are valid, and what clients meet behind them.
 
 Here nobody answers where rooms are, so that every proxy must lead to the door. That it leads straight to the
-owner is for live_proxies.py, with the pods of a fleet.
+owner is for live_proxies.py, which tests/fleet runs with the pods of a fleet.
 """
 
 import asyncio
-import os
 import pathlib
-import subprocess
-import sys
 import tempfile
 
 import proxies
@@ -119,12 +116,3 @@ def test_a_client_cannot_say_where_it_is_led(proxy, behind):
         assert status == 200
 
     behind(proxy, story)
-
-
-@pytest.mark.skipif("SCALESOCKET_PODS" not in os.environ, reason="takes the pods of a fleet: SCALESOCKET_PODS")
-@each_proxy
-def test_rooms_of_a_fleet_are_reached_straight(proxy, tool):
-    tool(proxy)
-    script = render.ROOT / "tests/chart/live_proxies.py"
-    pods = os.environ["SCALESOCKET_PODS"].split()
-    subprocess.run([sys.executable, script, "--proxy", proxy, *pods], check=True)

@@ -1,6 +1,6 @@
 """Every query of the dashboard, the alerts and the autoscalers finds something in what the server exports.
 
-They run in Prometheus' own engine over a scrape of the real server. Comparisons and the values of reasons are
+They run in Prometheus' own engine over scrapes of real servers. Comparisons and the values of reasons are
 taken out of alerts first, since nothing of what they tell has happened; each alert has a test of its own.
 """
 
@@ -21,8 +21,8 @@ HISTOGRAM = re.compile(r"_(bucket|sum|count)$")
 
 
 @pytest.fixture(scope="session")
-def series(binary):
-    return scrape.series(binary)
+def series(binary, told):
+    return scrape.series(binary, told[0])
 
 
 @pytest.fixture
@@ -58,14 +58,17 @@ def of_alerts():
             yield re.sub(r'(reason|status|code|result)(=~|!~|=)"[^"]*"', r'\1=~".+"', query)
 
 
-def of_scalers():
+def scaled_objects():
     for _, text in render.everything():
-        for each in render.objects(text):
-            if each["kind"] == "ScaledObject":
-                for trigger in each["spec"]["triggers"]:
-                    query = trigger["metadata"].get("query", "")
-                    if query:
-                        yield re.sub(r'(namespace|fleet)="[^"]*"', r'\1=~".*"', query)
+        yield from (each for each in render.objects(text) if each["kind"] == "ScaledObject")
+
+
+def of_scalers():
+    for each in scaled_objects():
+        for trigger in each["spec"]["triggers"]:
+            query = trigger["metadata"].get("query", "")
+            if query:
+                yield re.sub(r'(namespace|fleet)="[^"]*"', r'\1=~".*"', query)
 
 
 QUERIES = sorted({*of_dashboard(), *of_alerts(), *of_scalers()})
@@ -102,31 +105,25 @@ def test_what_it_groups_by_is_there(query, series):
             assert label.strip() in labels, (label, names)
 
 
-def test_what_is_declared_is_only_what_no_scrape_shows(binary):
-    """A figure that takes two pods; the source has its name."""
-    shown = {name for name, _, _ in scrape.exported(binary)}
-    declared = {name for name, _, _ in scrape.samples(scrape.DECLARED)}
-    assert not declared & shown, "no longer needed in cluster.prom"
-    source = "".join(path.read_text() for path in (render.ROOT / "src/metrics").rglob("*.rs"))
-    for name in declared:
-        assert f'"{name}"' in source, name
-
-
-def test_what_keda_reads_of_stats_is_there():
-    """The block has its names from this structure."""
-    structure = (render.ROOT / "src/cluster/view/scaling.rs").read_text()
-    places = {
-        trigger["metadata"]["valueLocation"]
-        for _, text in render.everything()
-        for each in render.objects(text)
-        if each["kind"] == "ScaledObject"
-        for trigger in each["spec"]["triggers"]
-        if trigger["type"] == "metrics-api"
-    }
+def test_what_keda_reads_of_stats_is_there(told):
+    """Rooms are open there, so a figure of 0 would be another one's."""
+    _, stats = told
+    triggers = [trigger for each in scaled_objects() for trigger in each["spec"]["triggers"]]
+    places = {t["metadata"]["valueLocation"] for t in triggers if t["type"] == "metrics-api"}
     assert places
     for place in places:
-        block, _, name = place.partition(".")
-        assert block == "scaling" and f"pub {name}: usize" in structure, place
+        figure = stats
+        for name in place.split("."):
+            figure = figure[name]
+        assert figure > 0, place
+
+
+def test_what_a_metrics_adapter_is_asked_for_is_there(series):
+    """Of each pod; what `External` asks for is defined by whoever runs the adapter."""
+    text = render.helm(None, "--set", "autoscaling.hpa.enabled=true")
+    (scaler,) = [each for each in render.objects(text) if each["kind"] == "HorizontalPodAutoscaler"]
+    names = {metric["pods"]["metric"]["name"] for metric in scaler["spec"]["metrics"]}
+    assert names and names <= {name for name, _, _ in series}
 
 
 def test_legends_use_labels_of_their_queries():

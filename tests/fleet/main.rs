@@ -4,9 +4,12 @@
 #![cfg(all(feature = "kube", target_os = "linux"))]
 
 mod census;
+mod chart;
 mod doors;
 mod faults;
 mod people;
+mod proxies;
+mod release;
 mod scale;
 #[path = "../stage/mod.rs"]
 mod stage;

@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Container, EnvVarSource, Pod, Secret
 use kube::api::Api;
 
 use super::guest::Guest;
+use super::service;
 use super::volumes::Mount;
 
 /// What starts one container.
@@ -59,9 +60,13 @@ pub async fn invocation(
     }
     let rewrite = |text: &str| rewritten(text, mounts, &guest.address.to_string());
     let words = container.command.iter().chain(&container.args).flatten();
-    let words = words.map(|word| rewrite(&expand(word, &told))).collect();
+    let words: Vec<String> = words.map(|word| rewrite(&expand(word, &told))).collect();
+    let mut resolved = Vec::new();
+    for word in &words {
+        resolved.push(service::resolved(&guest.api().0, word).await?);
+    }
     Ok(Invocation {
-        words,
+        words: resolved,
         directory: container.working_dir.as_deref().map(rewrite),
         variables: told
             .into_iter()

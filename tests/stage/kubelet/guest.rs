@@ -281,12 +281,15 @@ impl Guest {
         };
         let first = first.ok_or("there is nothing to run")?;
         let name = first.rsplit('/').next().unwrap_or(&first);
+        // What an init container has put into a volume is what runs.
+        let own = PathBuf::from(&first);
+        let own = Some(own).filter(|path| path.starts_with(&self.directory) && path.is_file());
         let known = self.house.programs.iter().find(|(known, _)| known == name);
+        let known = own.or_else(|| known.map(|(_, path)| path.clone()));
         let path = std::env::var_os("PATH").unwrap_or_default();
         let path = format!("{}:{}", programs.display(), path.to_string_lossy());
         let log = self.log().map_err(|error| error.to_string())?;
-        let mut command =
-            Command::new(known.map_or(PathBuf::from(&first), |(_, path)| path.clone()));
+        let mut command = Command::new(known.unwrap_or_else(|| PathBuf::from(&first)));
         command
             .args(words)
             .current_dir(told.directory.map_or(self.directory.clone(), PathBuf::from))
@@ -364,6 +367,11 @@ impl Guest {
         if let Ok(mut log) = self.log() {
             let _ = writeln!(log, "[kubelet] {text}");
         }
+    }
+
+    /// What a claim of volume space holds; it outlives the pod.
+    pub fn claimed(&self, claim: &str) -> PathBuf {
+        self.house.directory.join("claims").join(claim)
     }
 
     pub fn api(&self) -> (Client, &str) {

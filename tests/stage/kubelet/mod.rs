@@ -4,18 +4,20 @@
 //! hooks but `preStop.sleep`, no probes but `httpGet`; a pod that asks for another fails its test.
 //!
 //! What a pod's file system and network would be is made up for in the texts that its program gets:
-//! see [`environment`]. An entrypoint is found by its file name among the given programs.
+//! see [`environment`] and [`service`]. An entrypoint is a file of one of the pod's volumes, or is found
+//! by its file name among the given programs.
 
 mod container;
 mod environment;
 mod forwarder;
 mod guest;
 mod probe;
+mod service;
 mod status;
 mod volumes;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -117,6 +119,13 @@ impl Kubelet {
 
     pub fn address(&self, pod: &str) -> Option<Ipv4Addr> {
         self.house.guest(pod).map(|guest| guest.address)
+    }
+
+    /// Where clients of a Service's port come out, as a cluster would lead them.
+    pub async fn service(&self, name: &str, port: i32) -> Vec<SocketAddr> {
+        let house = &self.house;
+        let open = service::endpoints(&house.client, &house.namespace, name, port).await;
+        open.unwrap_or_default()
     }
 
     /// The kubeconfig that the pod's programs are given, by way of its own forwarder.

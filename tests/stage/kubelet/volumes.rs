@@ -1,5 +1,5 @@
-//! A pod's volumes as directories: emptyDir, configMap and secret. Their contents are written once,
-//! when the pod starts, and not updated. The volume with the API's token is left out: a pod gets a
+//! A pod's volumes as directories: emptyDir, configMap, secret and persistentVolumeClaim. Their contents are
+//! written once, when the pod starts, and not updated. The volume with the API's token is left out: a pod gets a
 //! kubeconfig in `KUBECONFIG` instead.
 
 use std::path::{Path, PathBuf};
@@ -23,6 +23,18 @@ pub async fn materialise(guest: &Guest, pod: &Pod) -> Result<(), Refusal> {
         .flat_map(|spec| spec.volumes.iter().flatten());
     for volume in volumes {
         let directory = path(guest, &volume.name);
+        if let Some(claim) = &volume.persistent_volume_claim {
+            let claimed = guest.claimed(&claim.claim_name);
+            let parent = directory.parent().unwrap_or(&directory);
+            std::fs::create_dir_all(&claimed)
+                .and_then(|()| std::fs::create_dir_all(parent))
+                .and_then(|()| match directory.is_symlink() {
+                    true => Ok(()), // tried before
+                    false => std::os::unix::fs::symlink(claimed, &directory),
+                })
+                .map_err(|error| error.to_string())?;
+            continue;
+        }
         std::fs::create_dir_all(&directory).map_err(|error| error.to_string())?;
         fill(guest, volume, &directory).await?;
     }
