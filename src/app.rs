@@ -190,9 +190,8 @@ async fn story(
         () = &mut died => {
             error!("the process that starts programs has died; all rooms end");
             rooms.drain();
-            let close = Close::new(Close::ERROR, "the server failed");
-            member.end_transit(&Close::new(Close::RESTART, close.reason.clone()));
-            rooms.end_all(&close, "server_failed");
+            member.end_transit(&Close::new(Close::RESTART, "the server failed"));
+            rooms.end_all(&Close::new(Close::ERROR, "the server failed"), "server_failed");
             return Ending::Failed;
         }
     };
