@@ -159,6 +159,7 @@ fn every_reason_why_a_room_ended_is_named() {
     let supervisor = "src/room/supervisor.rs";
     let mut labels = behind(supervisor, "label: \"");
     labels.extend(behind(supervisor, "End::new(close, \""));
+    labels.extend(behind(supervisor, "FENCED: &str = \""));
     labels.extend(behind(supervisor, "(Close::OK, \""));
     labels.extend(behind(supervisor, "(Close::ERROR, \""));
     labels.extend(behind(supervisor, "reason), \""));
