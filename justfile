@@ -30,6 +30,11 @@ soak *ARGS:
     cargo build --release --locked -p scalesocket -p scalesocket-bench
     target/release/scalesocket-bench soak {{ARGS}}
 
+# what a fleet costs: the hop, the API server's part; needs Go or KUBEBUILDER_ASSETS; `just hop cost::api`
+hop FILTER='cost':
+    cargo build --release --locked --features kube
+    SCALESOCKET_BIN=$PWD/target/release/scalesocket cargo test --locked --features kube --test fleet {{FILTER}} -- --ignored --nocapture --test-threads=1
+
 # format the code
 fmt:
     cargo fmt

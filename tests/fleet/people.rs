@@ -93,6 +93,18 @@ impl Person {
         }
     }
 
+    /// Says something to a program that repeats it, and waits until it has.
+    pub(crate) async fn hears_itself(&mut self) {
+        self.socket
+            .send(Message::text("echo"))
+            .await
+            .expect("it is said");
+        match timeout(PATIENCE, self.socket.next()).await {
+            Ok(Some(Ok(Message::Text(text)))) if text == "echo" => {}
+            other => panic!("{}: {other:?}", self.room),
+        }
+    }
+
     /// Waits for the end of the connection.
     pub(crate) async fn ends(&mut self) -> End {
         loop {
