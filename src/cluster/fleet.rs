@@ -49,7 +49,7 @@ impl std::fmt::Debug for Fleet {
 }
 
 impl Fleet {
-    /// Reads where the API server is: the service account of the pod, or a kubeconfig.
+    /// Reads where the API server is: a kubeconfig if there is one, else the service account of the pod.
     pub async fn find(
         options: Options,
         addresses: Addresses,
