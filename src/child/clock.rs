@@ -1,6 +1,15 @@
 //! A clock that the server and its warden share, and that goes on while the machine sleeps.
 
+#[cfg(feature = "kube")]
+use std::time::Duration;
+
 use nix::time::{ClockId, clock_gettime};
+
+/// The time since the machine was started, in which it may have slept.
+#[cfg(feature = "kube")]
+pub fn since_boot() -> Duration {
+    Duration::from_nanos(now())
+}
 
 /// Nanoseconds since the machine was started. On Linux the time in which it was suspended counts
 /// (CLOCK_BOOTTIME, clock_gettime(2)): others do not wait for us to wake up.

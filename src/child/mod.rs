@@ -23,6 +23,8 @@ mod wire;
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
+#[cfg(feature = "kube")]
+pub use clock::since_boot;
 pub use env::{Request, cgi, passenv, unique_id};
 pub use exit::{Exit, signal_number};
 pub use life::Life;

@@ -14,6 +14,7 @@ pub mod placement;
 pub mod proxy;
 pub mod publish;
 pub mod router;
+mod sent;
 pub mod session;
 pub mod takeover;
 pub mod view;

@@ -22,6 +22,7 @@ use tracing::{error, info, warn};
 use super::api::{Answer, Api, Failure, id_of};
 use super::chance::{jittered, unique};
 use super::claims::Claims;
+use super::sent::Sent;
 use super::view::View;
 use super::{Addresses, Fence, Identity, names};
 use crate::metrics::FleetMetrics;
@@ -286,7 +287,7 @@ impl Session {
             Err(failure) => return Err(failure),
         }
         let holder = format!("{}/{:032x}", identity.pod, unique());
-        let sent = Instant::now();
+        let sent = Sent::now();
         let made = match self.api.create(&self.lease(&name, &holder)).await {
             // It may have been made all the same.
             Err(Failure::Unknown(_)) => self.api.lease(&name).await,
@@ -302,9 +303,9 @@ impl Session {
         Ok(Some((id_of(&made)?, self.good_until(sent))))
     }
 
-    fn good_until(&self, sent: Instant) -> Option<Instant> {
+    fn good_until(&self, sent: Sent) -> Option<Instant> {
         let fence = self.options.fence?;
-        Some(sent + fence.after - fence.margin)
+        Some(sent.end_of(fence.after.saturating_sub(fence.margin)))
     }
 
     fn lease(&self, name: &str, holder: &str) -> Lease {
@@ -406,7 +407,7 @@ impl Session {
                 next = Instant::now() + jittered(every);
                 continue;
             }
-            let sent = Instant::now();
+            let sent = Sent::now();
             let Some(answer) = before(deadline, self.renew(uid, &says)).await else {
                 continue;
             };
@@ -414,7 +415,7 @@ impl Session {
                 Ok(()) => {
                     tries = 0;
                     said = says;
-                    next = sent + jittered(every);
+                    next = sent.at + jittered(every);
                     until = self.good_until(sent);
                     if fenced {
                         // Rooms that were killed under it are given back before any is taken.
