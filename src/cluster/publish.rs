@@ -1,6 +1,6 @@
 //! Publishing: the pod's own annotations say what runs here, so that other people's ingress,
 //! autoscaler and dashboards need not ask. Level-triggered: a loop compares what is with what was
-//! written last and writes the newest, one patch at a time, at the pace of [`pace`]. It needs
+//! written last and writes the newest, one patch at a time, at the pace of `pace`. It needs
 //! nothing but the right to patch pods, and without it the server goes on as before.
 
 mod facts;

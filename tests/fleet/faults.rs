@@ -30,13 +30,7 @@ async fn scene(yard: &Yard, flags: &str) -> Scene {
     let census = Census::of(&yard.mark);
     let mut person = join(doors[0].address, "game").await.expect("a way in");
     person.program().await.expect("an answer");
-    let mut owner = None;
-    for at in &doors {
-        if yard.stats(at).await["rooms_live"] == 1 {
-            owner = Some(at.clone());
-        }
-    }
-    let owner = owner.expect("somebody has the room");
+    let owner = yard.owner_of_the_room(&doors).await;
     let other = doors
         .into_iter()
         .find(|at| *at != owner)

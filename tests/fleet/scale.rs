@@ -186,13 +186,7 @@ async fn a_draining_pod_keeps_its_rooms_and_gets_no_others() {
     let census = Census::of(&yard.mark);
     let mut person = join(doors[0].address, "long").await.expect("a way in");
     let program = person.program().await.expect("an answer");
-    let mut owner = None;
-    for at in &doors {
-        if yard.stats(at).await["rooms_live"] == 1 {
-            owner = Some(at.clone());
-        }
-    }
-    let owner = owner.expect("somebody has the room");
+    let owner = yard.owner_of_the_room(&doors).await;
     let other = doors
         .iter()
         .find(|at| **at != owner)

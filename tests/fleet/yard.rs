@@ -257,6 +257,16 @@ impl Yard {
             .collect()
     }
 
+    /// Which of these pods has the fleet's one room.
+    pub(crate) async fn owner_of_the_room(&self, doors: &[At]) -> At {
+        for at in doors {
+            if self.stats(at).await["rooms_live"] == 1 {
+                return at.clone();
+            }
+        }
+        panic!("nobody has the room");
+    }
+
     /// The pod's uid.
     pub(crate) async fn uid(&self, pod: &str) -> String {
         self.pods()
