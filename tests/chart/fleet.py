@@ -44,7 +44,7 @@ def until(look):
 
 
 async def led(server):
-    """Somebody comes to rooms by one pod until one of them is on the other; what that pod tells then."""
+    """Somebody comes to rooms by one pod until each of the two has one; what that pod tells then."""
     async with contextlib.AsyncExitStack() as rooms:
         for number in range(100):
             url = f"ws://{server.addresses['public']}/room-{number}"
@@ -52,7 +52,7 @@ async def led(server):
             await client.send("hello")
             await client.recv()
             metrics = await asyncio.to_thread(server.get, "/metrics")
-            if "scalesocket_proxied_total{" in metrics:
+            if all(f"scalesocket_{name}_total{{" in metrics for name in ("proxied", "claims")):
                 return metrics, json.loads(await asyncio.to_thread(server.get, "/stats"))
     raise AssertionError("all of a hundred rooms were on one of two pods")
 
