@@ -3,6 +3,7 @@
 
 #[cfg_attr(not(feature = "kube"), path = "app/alone.rs")]
 mod fleet;
+mod heap;
 
 use std::collections::HashSet;
 use std::process::ExitCode;
@@ -114,6 +115,7 @@ pub async fn run(plan: Plan, prepared: Prepared) -> anyhow::Result<ExitCode> {
             ));
         }
     }
+    tasks.spawn(heap::keep_small(rooms.clone(), closing.clone()));
     info!(version = env!("CARGO_PKG_VERSION"), "ready");
 
     let warden = prepared.warden.as_ref();

@@ -30,7 +30,7 @@ const PIECES_MAX: usize = 64;
 /// Bytes handed out for one write, unless a single piece is longer.
 const WRITE_MAX: usize = 256 << 10;
 /// Pongs that may wait in a side queue, of at most 125 bytes each.
-const PONGS_MAX: usize = 32;
+const PONGS_MAX: u8 = 32;
 /// What an entry of a side queue costs beside its bytes.
 const SIDE_COST: usize = 64;
 /// Bytes held since the last look at all cursors that make another look worthwhile.
@@ -81,11 +81,13 @@ struct Member {
     waiting: bool,
     turn: Turn,
     care: Care,
-    expelled: Option<Close>,
-    /// Told to end by the child, behind what it has yet to hear; and since when.
-    kicked: Option<(Close, Instant)>,
+    /// To be closed at once, for being too slow.
+    expelled: bool,
     /// Pongs in its side queue.
-    pongs: usize,
+    pongs: u8,
+    /// Told to end by the child, behind what it has yet to hear; and since when. Boxed, like all
+    /// that few clients ever have: rooms have many.
+    kicked: Option<Box<(Close, Instant)>>,
 }
 
 impl Member {
@@ -100,7 +102,7 @@ impl Member {
     /// The connection is to be closed before anything else, also when its socket is full.
     fn expel(&mut self, turns: &mut Turns, wake: &mut Vec<Waker>) {
         turns.settle(&mut self.turn);
-        self.expelled.get_or_insert_with(too_slow);
+        self.expelled = true;
         self.waiting = false;
         wake.extend(self.waker.take());
     }
@@ -177,9 +179,9 @@ impl Feed {
             waiting: false,
             turn: Turn::default(),
             care: Care::default(),
-            expelled: None,
-            kicked: None,
+            expelled: false,
             pongs: 0,
+            kicked: None,
         };
         let key = self.members.insert(member);
         self.keys.insert(id.get(), key);
@@ -204,6 +206,12 @@ impl Feed {
         }
         self.trim_if_passed();
         self.wake_pumps(wake);
+    }
+
+    /// Gives up the places of clients who have left, as far as nobody holds a later one.
+    pub(crate) fn shrink(&mut self) {
+        self.members.shrink_to_fit();
+        self.keys.shrink_to_fit();
     }
 
     /// How many clients there are.
@@ -272,7 +280,7 @@ impl Feed {
         }
         let start = self.backlog.start();
         for (_, member) in &mut self.members {
-            if member.cursor.at < start && member.expelled.is_none() {
+            if member.cursor.at < start && !member.expelled {
                 member.expel(&mut self.turns, wake);
             }
         }
@@ -331,7 +339,7 @@ impl Feed {
         let Some(member) = self.members.get_mut(key) else {
             return;
         };
-        if member.expelled.is_some() {
+        if member.expelled {
             return;
         }
         let (bytes, whisper) = match whisper {
@@ -341,7 +349,10 @@ impl Feed {
         let cost = bytes.div_ceil(sharers.max(1)) + SIDE_COST;
         if let Whisper::Close(close) = &whisper {
             // It is told even if its socket is full: from now on nothing is heard from it.
-            member.kicked.get_or_insert((close.clone(), Instant::now()));
+            let since = Instant::now();
+            member
+                .kicked
+                .get_or_insert_with(|| Box::new((close.clone(), since)));
             wake.extend(member.waker.take());
         }
         member.side.push_back(Side {
@@ -403,7 +414,7 @@ impl Feed {
 
     /// See [`super::live::Room::kicked`].
     pub(crate) fn kicked(&self, key: usize) -> Option<(Close, Instant)> {
-        self.members.get(key)?.kicked.clone()
+        self.members.get(key)?.kicked.as_deref().cloned()
     }
 
     /// The socket of the client at `key` is full in the midst of what it began: its waker is kept
@@ -417,7 +428,7 @@ impl Feed {
         let member = self.members.get_mut(key)?;
         member.keep(waker);
         self.turns.settle(&mut member.turn);
-        let close = member.expelled.clone();
+        let close = member.expelled.then(too_slow);
         self.wake_pumps(wake);
         close
     }
@@ -428,8 +439,8 @@ impl Feed {
         let Some(member) = self.members.get_mut(key) else {
             return Next::Wait;
         };
-        if let Some(close) = &member.expelled {
-            return Next::Expelled(close.clone());
+        if member.expelled {
+            return Next::Expelled(too_slow());
         }
         if member.cursor.at < self.backlog.start() {
             let Slow::Drop(name) = self.slow else {
@@ -520,7 +531,7 @@ impl Feed {
             if piece.side
                 && let Some(entry) = member.side.pop_front()
             {
-                member.pongs -= usize::from(entry.pong);
+                member.pongs -= u8::from(entry.pong);
                 member.side_cost -= entry.cost;
                 self.side_cost -= entry.cost;
             }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
@@ -21,7 +22,7 @@ use super::options::Options;
 use super::outgoing::Outgoing;
 use super::rooms::RoomEvent;
 use crate::child::PortLease;
-use crate::frame::ClientId;
+use crate::frame::{ClientId, Encoder};
 use crate::metrics::{Metrics, RoomFigures, Unique};
 
 /// The life of a room, in its order.
@@ -63,6 +64,8 @@ pub(super) struct Hall {
 pub struct Room {
     pub(super) name: RoomName,
     pub(super) opened: Instant,
+    /// Of all rooms: here, because clients have a room at hand, and are many.
+    pub(super) encoder: Arc<Encoder>,
     pub(super) hall: Mutex<Hall>,
     pub(super) inbox: Inbox,
     pub(super) metrics: Metrics,
@@ -151,6 +154,7 @@ impl Room {
     pub(super) fn new(
         name: RoomName,
         options: &Options,
+        encoder: Arc<Encoder>,
         history: Option<History>,
         metrics: Metrics,
         events: broadcast::Sender<RoomEvent>,
@@ -165,6 +169,7 @@ impl Room {
         Room {
             name,
             opened: Instant::now(),
+            encoder,
             hall: Mutex::new(hall),
             inbox: Inbox::new(options.inbox, options.restart),
             metrics,

@@ -6,6 +6,7 @@
 //! append to the `inbox`, and the input pump writes it to the child. The control plane: the
 //! `supervisor` starts the child, watches for the end, walks the stop ladder and frees the name.
 
+mod admission;
 mod backlog;
 mod close;
 mod feed;

@@ -4,19 +4,18 @@ use std::cell::RefCell;
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use tracing::trace;
 
+use super::admission::Admitted;
 use super::close::Close;
 use super::feed::Next;
 use super::live::Room;
 use super::name::RoomName;
 use super::piece::{Begun, Piece};
-use super::rooms::Admitted;
-use crate::frame::{ClientId, Encoder, Kind, Template, Visitor};
+use crate::frame::{ClientId, Kind, Template, Visitor};
 
 /// Who comes: what the door knows of a client.
 #[derive(Debug, Clone, Default)]
@@ -41,13 +40,12 @@ thread_local! {
 pub struct Place {
     room: Arc<Room>,
     id: ClientId,
-    encoder: Arc<Encoder>,
     /// Of the feed; none once the client no longer hears.
     key: Option<usize>,
     /// Encoded and not yet taken by the inbox: first the join message, later at most one message.
-    held: Option<Held>,
+    held: Option<Box<Held>>,
     /// Said when it leaves, once its joining was told.
-    farewell: Option<Vec<u8>>,
+    farewell: Option<Box<[u8]>>,
     announced: bool,
     /// Its share of the server's limits.
     _admitted: Admitted,
@@ -75,7 +73,6 @@ impl Place {
         room: Arc<Room>,
         key: usize,
         id: ClientId,
-        encoder: Arc<Encoder>,
         messages: (Option<&Template>, Option<&Template>),
         newcomer: &Newcomer,
         admitted: Admitted,
@@ -108,20 +105,20 @@ impl Place {
             .map(|address| address.to_string())
             .unwrap_or_default();
         let mut joined = Vec::new();
-        encoder.joined(id, &address, join.as_deref(), &mut joined);
+        room.encoder
+            .joined(id, &address, join.as_deref(), &mut joined);
         let mut left = Vec::new();
-        encoder.left(id, leave.as_deref(), &mut left);
+        room.encoder.left(id, leave.as_deref(), &mut left);
         room.remember_greeting(id, &joined);
         Place {
             room,
             id,
-            encoder,
             key: Some(key),
-            held: Some(Held {
+            held: Some(Box::new(Held {
                 bytes: joined,
                 payload: None,
-            }),
-            farewell: Some(left),
+            })),
+            farewell: Some(left.into()),
             announced: false,
             _admitted: admitted,
         }
@@ -147,7 +144,7 @@ impl Place {
         ENCODED.with_borrow_mut(|bytes| {
             bytes.clear();
             bytes.shrink_to(ENCODED_KEPT);
-            if let Err(reason) = self.encoder.message(self.id, kind, payload, bytes) {
+            if let Err(reason) = self.room.encoder.message(self.id, kind, payload, bytes) {
                 self.room.count_dropped(reason.as_str(), 1);
                 return Said::Done;
             }
@@ -156,10 +153,10 @@ impl Place {
                 Poll::Ready(Err(_)) => self.room.count_dropped("room_ending", 1),
                 Poll::Pending => {
                     let bytes = bytes.clone();
-                    self.held = Some(Held {
+                    self.held = Some(Box::new(Held {
                         bytes,
                         payload: Some(payload.len()),
-                    });
+                    }));
                     return Said::Held;
                 }
             }
@@ -272,25 +269,5 @@ impl Drop for Place {
         }
         self.room.forget_greeting(self.id);
         self.room.speakers.send_modify(|speakers| *speakers -= 1);
-    }
-}
-
-/// One of a bounded number, given back on drop.
-#[derive(Debug)]
-pub(super) struct Share(Arc<AtomicUsize>);
-
-impl Share {
-    /// One more, if fewer than `most` are taken.
-    pub(super) fn take(taken: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
-        taken
-            .fetch_update(Relaxed, Relaxed, |now| (now < most).then_some(now + 1))
-            .ok()
-            .map(|_| Share(Arc::clone(taken)))
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
     }
 }

@@ -2,15 +2,15 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
 use indexmap::IndexMap;
 use parking_lot::Mutex;
 use tokio::sync::{broadcast, watch};
 use tokio_util::task::TaskTracker;
 
+use super::admission::{Admission, Admitted};
 use super::close::Close;
 use super::flights::{Boarding, Flights, Pilot};
 use super::history::History;
@@ -18,7 +18,7 @@ use super::live::{Order, Room, Shut};
 use super::name::RoomName;
 use super::options::Options;
 use super::ownership::{Claim, Owner, Ownership, Unclaimed};
-use super::place::{Newcomer, Place, Share};
+use super::place::{Newcomer, Place};
 use super::supervisor;
 use crate::child::{Exit, Starter};
 use crate::frame::{ClientId, Encoder};
@@ -113,28 +113,6 @@ impl From<Unclaimed> for Refusal {
 #[derive(Debug)]
 pub struct Transit(#[expect(dead_code, reason = "held for its end")] Admitted);
 
-/// A place's share of the limits; dropping it gives it back.
-#[derive(Debug)]
-pub(super) struct Admitted {
-    _server: Share,
-    address: Option<(IpAddr, Arc<Registry>)>,
-}
-
-impl Drop for Admitted {
-    fn drop(&mut self) {
-        let Some((address, registry)) = self.address.take() else {
-            return;
-        };
-        let mut addresses = registry.addresses.lock();
-        if let Some(count) = addresses.get_mut(&address) {
-            *count -= 1;
-            if *count == 0 {
-                addresses.remove(&address);
-            }
-        }
-    }
-}
-
 /// How the last rooms ended, newest last.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct LastEnd {
@@ -165,8 +143,7 @@ pub(super) struct Registry {
     live: Mutex<HashMap<RoomName, Arc<Room>>>,
     kept: Mutex<IndexMap<RoomName, History>>,
     ends: Mutex<std::collections::VecDeque<LastEnd>>,
-    clients: Arc<AtomicUsize>,
-    addresses: Mutex<HashMap<IpAddr, usize>>,
+    admission: Arc<Admission>,
     next_id: AtomicU32,
     draining: AtomicBool,
     /// Whether rooms may not be opened, until they may again.
@@ -198,6 +175,7 @@ impl Rooms {
         ownership: Option<Arc<dyn Ownership>>,
     ) -> Self {
         let encoder = Arc::new(Encoder::new(&options.client_framing));
+        let admission = Admission::new(options.max_clients, options.max_clients_per_ip);
         Rooms(Arc::new(Registry {
             options: Arc::new(options),
             starter,
@@ -209,8 +187,7 @@ impl Rooms {
             live: Mutex::default(),
             kept: Mutex::default(),
             ends: Mutex::default(),
-            clients: Arc::default(),
-            addresses: Mutex::default(),
+            admission: Arc::new(admission),
             next_id: AtomicU32::new(1),
             draining: AtomicBool::new(false),
             suspended: AtomicBool::new(false),
@@ -230,7 +207,7 @@ impl Rooms {
         let registry = &self.0;
         let options = &registry.options;
         self.allows(&name)?;
-        let mut admitted = registry.admit(newcomer)?;
+        let mut admitted = registry.admission.admit(newcomer)?;
         let id = registry.next_id()?;
         let name = if options.isolate {
             RoomName::isolated(id)
@@ -284,7 +261,7 @@ impl Rooms {
 
     /// A share of this server's limits for a client whose room is on another one.
     pub fn transit(&self, newcomer: &Newcomer) -> Result<Transit, Refusal> {
-        self.0.admit(newcomer).map(Transit)
+        self.0.admission.admit(newcomer).map(Transit)
     }
 
     /// The live room of that name.
@@ -316,7 +293,20 @@ impl Rooms {
 
     /// How many clients there are.
     pub fn clients(&self) -> usize {
-        self.0.clients.load(Relaxed)
+        self.0.admission.clients()
+    }
+
+    /// Waits until a crowd of clients has left.
+    pub async fn ebb(&self) {
+        self.0.admission.ebb().await;
+    }
+
+    /// Gives up what rooms keep for clients who have left.
+    pub fn shrink(&self) {
+        for room in self.list() {
+            room.hall.lock().feed.shrink();
+        }
+        self.0.live.lock().shrink_to_fit();
     }
 
     /// How the last rooms ended, oldest first.
@@ -380,26 +370,6 @@ enum Entered {
 }
 
 impl Registry {
-    fn admit(self: &Arc<Self>, newcomer: &Newcomer) -> Result<Admitted, Refusal> {
-        let server = Share::take(&self.clients, self.options.max_clients);
-        let mut admitted = Admitted {
-            _server: server.ok_or(Refusal::ServerFull)?,
-            address: None,
-        };
-        let most = self.options.max_clients_per_ip;
-        let most = most.filter(|_| !newcomer.passed_on);
-        if let (Some(most), Some(address)) = (most, newcomer.address) {
-            let mut addresses = self.addresses.lock();
-            let count = addresses.entry(address).or_default();
-            if *count >= most {
-                return Err(Refusal::PerAddress);
-            }
-            *count += 1;
-            admitted.address = Some((address, Arc::clone(self)));
-        }
-        Ok(admitted)
-    }
-
     fn next_id(&self) -> Result<ClientId, Refusal> {
         // 0 once all were given out: it stays there rather than wrap.
         let next = |id: u32| (id != 0).then(|| id.wrapping_add(1));
@@ -450,8 +420,7 @@ impl Registry {
                     self.options.join_message.as_ref(),
                     self.options.leave_message.as_ref(),
                 );
-                let encoder = Arc::clone(&self.encoder);
-                let place = Place::new(room, key, id, encoder, messages, newcomer, admitted);
+                let place = Place::new(room, key, id, messages, newcomer, admitted);
                 Ok(Entered::In(place))
             }
             Err(Shut::Full) => Err(Refusal::RoomFull),
@@ -488,6 +457,7 @@ impl Registry {
         Ok(Arc::new(Room::new(
             name.clone(),
             &self.options,
+            Arc::clone(&self.encoder),
             history,
             self.metrics.clone(),
             self.events.clone(),

@@ -87,11 +87,17 @@ pub struct Decoder {
     frame: Option<Frame>,
     /// Of the message being assembled; `None` between messages.
     kind: Option<Kind>,
-    /// Payload of the message so far, unmasked. Without capacity between messages.
+    /// What did not arrive in one piece; none between messages.
+    pieces: Option<Box<Pieces>>,
+}
+
+#[derive(Debug, Default)]
+struct Pieces {
+    /// Payload of the message so far, unmasked.
     message: Vec<u8>,
     /// How much of a text message is known to be UTF-8.
     checked: usize,
-    /// Payload of a control frame that did not arrive in one piece.
+    /// Payload of a control frame.
     control: Vec<u8>,
 }
 
@@ -106,9 +112,7 @@ impl Decoder {
             begun: 0,
             frame: None,
             kind: None,
-            message: Vec::new(),
-            checked: 0,
-            control: Vec::new(),
+            pieces: None,
         }
     }
 
@@ -241,7 +245,11 @@ impl Decoder {
         let mut mask = [0; 4];
         mask.copy_from_slice(&header[mask_at..mask_at + 4]);
         let data = opcode & 0x8 == 0;
-        let room = self.limit.saturating_sub(self.message.len()) as u64;
+        let begun = self
+            .pieces
+            .as_ref()
+            .map_or(0, |pieces| pieces.message.len());
+        let room = self.limit.saturating_sub(begun) as u64;
         if data && length > room {
             return Err(Violation::TooBig(self.limit));
         }
@@ -270,7 +278,8 @@ impl Decoder {
             return Ok(Flow::More);
         };
         let last = frame.fin && frame.left == 0;
-        if last && self.message.is_empty() {
+        let begun = self.pieces.as_ref();
+        if last && begun.is_none_or(|pieces| pieces.message.is_empty()) {
             // The common case: nothing was kept, the whole message is this slice.
             if kind == Kind::Text && simdutf8::basic::from_utf8(piece).is_err() {
                 return Err(Violation::NotUtf8);
@@ -278,30 +287,19 @@ impl Decoder {
             self.kind = None;
             return Ok(each(Event::Message(kind, piece)));
         }
-        self.message.extend_from_slice(piece);
+        let pieces = self.pieces.get_or_insert_default();
+        pieces.message.extend_from_slice(piece);
         if kind == Kind::Text {
-            self.check_text(last)?;
+            pieces.check_text(last)?;
         }
         if !last {
             return Ok(Flow::More);
         }
-        let message = std::mem::take(&mut self.message);
+        let message = std::mem::take(&mut pieces.message);
+        // A control frame is whole before a data frame goes on: nothing else is kept.
+        self.pieces = None;
         self.kind = None;
-        self.checked = 0;
         Ok(each(Event::Message(kind, &message)))
-    }
-
-    /// Checks what has come since the last check; only a code point at the very end may be cut.
-    fn check_text(&mut self, last: bool) -> Result<(), Violation> {
-        let fresh = self.message.get(self.checked..).unwrap_or_default();
-        match simdutf8::compat::from_utf8(fresh) {
-            Ok(_) => self.checked = self.message.len(),
-            Err(error) if error.error_len().is_none() && !last => {
-                self.checked += error.valid_up_to();
-            }
-            Err(_) => return Err(Violation::NotUtf8),
-        }
-        Ok(())
     }
 
     fn control(
@@ -311,10 +309,17 @@ impl Decoder {
         each: &mut impl FnMut(Event<'_>) -> Flow,
     ) -> Result<Flow, Violation> {
         if frame.left > 0 {
-            self.control.extend_from_slice(piece);
+            let pieces = self.pieces.get_or_insert_default();
+            pieces.control.extend_from_slice(piece);
             return Ok(Flow::More);
         }
-        let kept = std::mem::take(&mut self.control);
+        let kept = match &mut self.pieces {
+            Some(pieces) => std::mem::take(&mut pieces.control),
+            None => Vec::new(),
+        };
+        if self.kind.is_none() {
+            self.pieces = None;
+        }
         let joined;
         let payload = if kept.is_empty() {
             piece
@@ -331,6 +336,21 @@ impl Decoder {
                 Ok(each(Event::Close(code)))
             }
         }
+    }
+}
+
+impl Pieces {
+    /// Checks what has come since the last check; only a code point at the very end may be cut.
+    fn check_text(&mut self, last: bool) -> Result<(), Violation> {
+        let fresh = self.message.get(self.checked..).unwrap_or_default();
+        match simdutf8::compat::from_utf8(fresh) {
+            Ok(_) => self.checked = self.message.len(),
+            Err(error) if error.error_len().is_none() && !last => {
+                self.checked += error.valid_up_to();
+            }
+            Err(_) => return Err(Violation::NotUtf8),
+        }
+        Ok(())
     }
 }
 

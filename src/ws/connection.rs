@@ -16,6 +16,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::debug;
 
 use super::codec::{self, Decoder, Event, Flow, Violation};
+use super::moment::Moment;
 use super::socket::Socket;
 use crate::room::{Begun, Close, Next, Piece, Place, Said};
 
@@ -57,11 +58,11 @@ enum State {
     Open,
     /// The client hung up while its messages waited for the inbox: they still go there, as long
     /// as the child takes some.
-    HungUp { until: Instant },
+    HungUp { until: Moment },
     /// What ends the connection is being written.
-    Closing { until: Instant, heard: bool },
+    Closing { until: Moment, heard: bool },
     /// It was written: the client's answer, or the end of the stream, is awaited.
-    Shut { until: Instant, heard: bool },
+    Shut { until: Moment, heard: bool },
     /// Nothing is left to do.
     Over,
 }
@@ -75,20 +76,25 @@ pub struct Connection {
     place: Option<Place>,
     decoder: Decoder,
     /// Read and not yet decoded, because the inbox is full.
-    unread: Vec<u8>,
+    unread: Box<[u8]>,
     /// The inbox was full: there may be bytes in the socket that the runtime does not know of.
     unseen: bool,
-    begun: Option<Begun>,
-    /// Control frames to be written at the next frame boundary, and how much of them was.
-    control: Vec<u8>,
-    control_written: usize,
-    heard: Instant,
-    pinged: Option<Instant>,
-    stalled: Option<Instant>,
-    message_begun: Option<Instant>,
+    begun: Option<Box<Begun>>,
+    control: Option<Box<Control>>,
+    heard: Moment,
+    pinged: Option<Moment>,
+    stalled: Option<Moment>,
+    message_begun: Option<Moment>,
     /// Which of the client's messages that is.
     message: u32,
     timer: Pin<Box<Sleep>>,
+}
+
+/// Control frames to be written at the next frame boundary, and how much of them was.
+#[derive(Debug, Default)]
+struct Control {
+    frames: Vec<u8>,
+    written: usize,
 }
 
 /// Whether a half of the connection can do more just now.
@@ -100,32 +106,33 @@ enum Half {
 impl Connection {
     /// A connection after its handshake; `early` are bytes that came behind the handshake.
     pub fn new(socket: Socket, place: Place, options: Arc<Options>, early: Vec<u8>) -> Self {
-        let now = Instant::now();
+        let now = Moment::now();
         Connection {
             socket,
             state: State::Open,
             place: Some(place),
             decoder: Decoder::new(options.max_message),
-            unread: early,
+            unread: early.into(),
             unseen: false,
             begun: None,
-            control: Vec::new(),
-            control_written: 0,
+            control: None,
             heard: now,
             pinged: None,
             stalled: None,
             message_begun: None,
             message: 0,
-            timer: Box::pin(sleep_until(now + options.ping.unwrap_or(CLOSE_TIME))),
+            timer: Box::pin(sleep_until(
+                (now + options.ping.unwrap_or(CLOSE_TIME)).instant(),
+            )),
             options,
         }
     }
 
     /// A connection that is closed right after its handshake, without a place.
     pub fn refused(socket: Socket, close: &Close, options: Arc<Options>) -> Self {
-        let now = Instant::now();
-        let mut control = Vec::new();
-        codec::put_close(&mut control, Some(close.code), &close.reason);
+        let now = Moment::now();
+        let mut control = Control::default();
+        codec::put_close(&mut control.frames, Some(close.code), &close.reason);
         Connection {
             socket,
             state: State::Closing {
@@ -134,17 +141,16 @@ impl Connection {
             },
             place: None,
             decoder: Decoder::new(options.max_message),
-            unread: Vec::new(),
+            unread: Box::default(),
             unseen: false,
             begun: None,
-            control,
-            control_written: 0,
+            control: Some(Box::new(control)),
             heard: now,
             pinged: None,
             stalled: None,
             message_begun: None,
             message: 0,
-            timer: Box::pin(sleep_until(now + CLOSE_TIME)),
+            timer: Box::pin(sleep_until((now + CLOSE_TIME).instant())),
             options,
         }
     }
@@ -156,13 +162,19 @@ impl Connection {
             place.count_closed(code.unwrap_or(1005));
             debug!(room = %place.room(), client = %place.id(), code, reason, "connection closed");
         }
-        self.begun.iter_mut().for_each(Begun::cut_to_frame);
-        self.unread = Vec::new();
-        codec::put_close(&mut self.control, code, reason);
+        if let Some(begun) = &mut self.begun {
+            begun.cut_to_frame();
+        }
+        self.unread = Box::default();
+        codec::put_close(self.control_frames(), code, reason);
         self.state = State::Closing {
-            until: Instant::now() + CLOSE_TIME,
+            until: Moment::now() + CLOSE_TIME,
             heard,
         };
+    }
+
+    fn control_frames(&mut self) -> &mut Vec<u8> {
+        &mut self.control.get_or_insert_default().frames
     }
 
     /// The stream is over without a close of ours.
@@ -191,19 +203,19 @@ impl Connection {
         };
         if place.poll_held(cx).is_pending() {
             self.unseen = true;
-            self.heard = Instant::now();
+            self.heard = Moment::now();
             (self.pinged, self.message_begun) = (None, None);
             let open = matches!(self.state, State::Open);
             if open && self.socket.poll_hang_up(cx).is_ready() {
                 place.stop_hearing();
                 self.state = State::HungUp {
-                    until: Instant::now() + self.options.stall_timeout,
+                    until: Moment::now() + self.options.stall_timeout,
                 };
             }
             return Half::Blocked;
         }
         if let State::HungUp { until } = &mut self.state {
-            *until = Instant::now() + self.options.stall_timeout;
+            *until = Moment::now() + self.options.stall_timeout;
         }
         if !self.unread.is_empty() {
             let mut input = std::mem::take(&mut self.unread);
@@ -217,7 +229,7 @@ impl Connection {
                 Half::Blocked
             }
             Poll::Ready(Ok(read)) => {
-                self.heard = Instant::now();
+                self.heard = Moment::now();
                 self.pinged = None;
                 self.digest(buffer.get_mut(..read).unwrap_or_default(), cx);
                 Half::More
@@ -249,7 +261,7 @@ impl Connection {
         match (fed, closed) {
             (_, Some(code)) => self.close(code, "", true),
             (Ok(taken), None) => {
-                self.unread = input.get(taken..).unwrap_or_default().to_vec();
+                self.unread = input.get(taken..).unwrap_or_default().into();
                 if !self.decoder.is_inside_message() {
                     self.message_begun = None;
                 } else if self.message_begun.is_none() || self.message != self.decoder.begun() {
@@ -284,17 +296,14 @@ impl Connection {
                 }
             });
         }
-        if let Some(rest) = self
-            .control
-            .get(self.control_written..)
-            .filter(|r| !r.is_empty())
-        {
+        if let Some(control) = &self.control {
+            let rest = control.frames.get(control.written..).unwrap_or_default();
             let written = self.socket.poll_write(cx, rest);
             return self.note_write(cx.waker(), written, |this, written| {
-                this.control_written += written;
-                if this.control_written >= this.control.len() {
-                    (this.control, this.control_written) = (Vec::new(), 0);
-                }
+                this.control = this.control.take().and_then(|mut control| {
+                    control.written += written;
+                    (control.written < control.frames.len()).then_some(control)
+                });
             });
         }
         match self.state {
@@ -305,7 +314,7 @@ impl Connection {
                     self.socket.shut();
                 }
                 self.state = State::Shut {
-                    until: Instant::now() + ANSWER_TIME,
+                    until: Moment::now() + ANSWER_TIME,
                     heard,
                 };
                 Half::More
@@ -337,7 +346,7 @@ impl Connection {
                     Poll::Ready(Err(_)) => (0, None),
                     Poll::Pending => (0, Some(cx.waker())),
                 };
-                self.begun = place.wrote(pieces, bytes, full);
+                self.begun = place.wrote(pieces, bytes, full).map(Box::new);
                 pieces.clear();
                 self.note_write(cx.waker(), written, |_, _| {})
             }
@@ -352,7 +361,7 @@ impl Connection {
     ) -> Half {
         match written {
             Poll::Pending => {
-                self.stalled.get_or_insert_with(Instant::now);
+                self.stalled.get_or_insert_with(Moment::now);
                 let Some(close) = self.place.as_ref().and_then(|place| place.blocked(waker)) else {
                     return Half::Blocked;
                 };
@@ -363,7 +372,7 @@ impl Connection {
                 self.stalled = None;
                 if let Some(pinged) = &mut self.pinged {
                     // The ping may be behind all this: whoever takes bytes lives.
-                    *pinged = Instant::now();
+                    *pinged = Moment::now();
                 }
                 then(self, written);
                 Half::More
@@ -409,7 +418,7 @@ impl Connection {
     }
 
     /// Does what is due, and says when something is next. `true`: something was done.
-    fn keep_time(&mut self, now: Instant) -> (bool, Option<Instant>) {
+    fn keep_time(&mut self, now: Moment) -> (bool, Option<Moment>) {
         match self.state {
             State::Over => return (false, None),
             State::HungUp { until } if now >= until => {
@@ -438,8 +447,8 @@ impl Connection {
         let kicked = self.place.as_ref().and_then(Place::kicked);
         let kick = kicked
             .as_ref()
-            .map(|(_, since)| Instant::from_std(*since) + CLOSE_TIME);
-        let due = |at: Option<Instant>| at.is_some_and(|at| now >= at);
+            .map(|(_, since)| Moment::from(Instant::from_std(*since)) + CLOSE_TIME);
+        let due = |at: Option<Moment>| at.is_some_and(|at| now >= at);
         if let Some((close, _)) = kicked.filter(|_| due(kick)) {
             // It has not read up to where it was kicked: it reads that now, or nothing.
             self.close(Some(close.code), &close.reason, false);
@@ -450,7 +459,7 @@ impl Connection {
         } else if due(ping) && self.pinged.is_some() {
             self.close(Some(Close::POLICY), "no answer to a ping", false);
         } else if due(ping) {
-            codec::put_ping(&mut self.control);
+            codec::put_ping(self.control_frames());
             self.pinged = Some(now);
         } else {
             return (
@@ -508,7 +517,7 @@ impl Future for Connection {
             if matches!((read, write), (Half::Blocked, Half::Blocked)) {
                 // Nothing more to do before time passes or somebody wakes us.
                 loop {
-                    let (done, next) = this.keep_time(Instant::now());
+                    let (done, next) = this.keep_time(Moment::now());
                     if done {
                         break;
                     }
@@ -518,6 +527,7 @@ impl Future for Connection {
                     let Some(next) = next else {
                         return Poll::Pending;
                     };
+                    let next = next.instant();
                     if this.timer.is_elapsed() || next < this.timer.deadline() {
                         this.timer.as_mut().reset(next);
                     }
@@ -528,7 +538,7 @@ impl Future for Connection {
             }
         }
         // Who keeps us busy without end is not spared what is due.
-        this.keep_time(Instant::now());
+        this.keep_time(Moment::now());
         if matches!(this.state, State::Over) {
             return Poll::Ready(());
         }

@@ -4,4 +4,5 @@
 
 pub mod codec;
 pub mod connection;
+mod moment;
 pub mod socket;

@@ -150,7 +150,7 @@ impl Feed {
         let waited_for = |member: &Member| {
             (start..brink).contains(&member.cursor.at)
                 && member.care != Care::Spent
-                && member.expelled.is_none()
+                && !member.expelled
         };
         self.members.iter().any(|(_, member)| waited_for(member))
     }

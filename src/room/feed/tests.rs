@@ -377,3 +377,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_room_that_shrinks_keeps_those_who_stay() {
+    let mut feed = Feed::new(1 << 20, Slow::Disconnect);
+    let keys: Vec<usize> = (1..=1000).map(|id| enter(&mut feed, id)).collect();
+    for key in keys.iter().filter(|key| **key != keys[6]) {
+        feed.leave(*key, &mut Vec::new());
+    }
+    feed.shrink();
+    assert!(feed.members.capacity() < 100 && feed.keys.capacity() < 100);
+    publish(&mut feed, &[(Audience::Everyone, b"still here")]);
+    let (written, _) = write(&mut feed, keys[6], &mut None, usize::MAX);
+    assert_eq!(payloads(&written), [b"still here"]);
+}
