@@ -23,7 +23,7 @@ use super::turns::{Turn, Turns};
 use crate::frame::{ClientId, Kind};
 use crate::ws::codec;
 use patience::Care;
-pub(super) use patience::{LOOK, Patience};
+pub(super) use patience::{Brink, LOOK, Patience};
 
 /// Pieces handed out for one write: as many as one `writev` takes well.
 const PIECES_MAX: usize = 64;

@@ -14,7 +14,7 @@ use serde::Serialize;
 use tokio::sync::{broadcast, watch};
 
 use super::close::Close;
-use super::feed::{Feed, LOOK, Patience};
+use super::feed::{Brink, Feed, LOOK, Patience};
 use super::history::History;
 use super::inbox::Inbox;
 use super::name::RoomName;
@@ -331,13 +331,17 @@ impl Room {
         wake.into_iter().for_each(Waker::wake);
     }
 
-    /// Waits until the child's output may be read further.
-    pub(super) async fn may_read(&self) {
-        poll_fn(|cx| match self.hall.lock().feed.may_read(cx.waker()) {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
+    /// Waits until the child's output may be read further; says whether somebody is about to fall
+    /// behind, for whom [`Room::bear`] waits.
+    pub(super) async fn may_read(&self) -> Brink {
+        poll_fn(|cx| {
+            let mut hall = self.hall.lock();
+            match hall.feed.may_read(cx.waker()) {
+                true => Poll::Ready(hall.feed.brink_of_any()),
+                false => Poll::Pending,
+            }
         })
-        .await;
+        .await
     }
 
     /// Waits for clients that are about to fall behind, as long as there is patience.

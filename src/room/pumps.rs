@@ -2,18 +2,21 @@
 //! another: a child that does not read its stdin is still heard, and the other way round.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::net::unix::pipe;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
-use super::feed::Patience;
+use super::feed::{Brink, Patience};
 use super::inbox::Taken;
 use super::live::Room;
 use super::options::{Options, Stderr};
@@ -42,7 +45,7 @@ thread_local! {
 pub(super) async fn output(
     room: Arc<Room>,
     options: Arc<Options>,
-    output: Output,
+    mut output: Output,
     exited: CancellationToken,
 ) -> Result<(), Broken> {
     let mut decoder = Decoder::new(&options.server_framing, options.max_child_message);
@@ -51,25 +54,50 @@ pub(super) async fn output(
     let mut left_after = PIPE_MAX;
     let mut since_rest = 0;
     let mut patience = Patience::new(std::time::Instant::now());
+    let mut exit = pin!(exited.cancelled());
     let result = loop {
-        tokio::task::coop::consume_budget().await;
         if since_rest >= REST_AFTER {
             since_rest = 0;
             tokio::task::yield_now().await;
         }
-        room.may_read().await;
-        room.bear(&mut patience).await;
+        if room.may_read().await == Brink::Reached {
+            room.bear(&mut patience).await;
+        }
         if ending.is_none() && exited.is_cancelled() {
             ending = Some(Instant::now() + AFTER_EXIT);
         }
         let over = ending.is_some_and(|ending| Instant::now() >= ending);
-        let read = SCRATCH.with_borrow_mut(|scratch| {
-            let read = output.try_read(scratch)?;
-            let bytes = scratch.get(..read).unwrap_or_default();
+        let mut take = |bytes: &[u8]| {
             let fed = decoder.feed(bytes, &mut |event| outgoing.add(event));
             room.publish(&mut outgoing);
-            Ok::<_, io::Error>((read, fed))
-        });
+            (bytes.len(), fed)
+        };
+        let read = if over {
+            // What is there now, and no more.
+            SCRATCH.with_borrow_mut(|scratch| {
+                let read = output.try_read(scratch)?;
+                Ok::<_, io::Error>(take(scratch.get(..read).unwrap_or_default()))
+            })
+        } else {
+            let read = poll_fn(|cx| {
+                SCRATCH.with_borrow_mut(|scratch| {
+                    let mut scratch = ReadBuf::new(scratch);
+                    ready!(Pin::new(&mut output).poll_read(cx, &mut scratch))?;
+                    Poll::Ready(Ok(take(scratch.filled())))
+                })
+            });
+            let end = async {
+                match ending {
+                    Some(end) => sleep_until(end).await,
+                    None => exit.as_mut().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                read = read => read,
+                () = end => continue,
+            }
+        };
         since_rest += read.as_ref().map_or(0, |(read, _)| *read);
         match read {
             Ok((0, _)) => break Ok(()),
@@ -81,17 +109,7 @@ pub(super) async fn output(
                 }
             }
             Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                if over {
-                    break Ok(());
-                }
-                let end = ending.unwrap_or_else(|| Instant::now() + Duration::from_secs(86_400));
-                tokio::select! {
-                    ready = output.readable() => if ready.is_err() { break Ok(()) },
-                    () = exited.cancelled(), if ending.is_none() => {}
-                    () = sleep_until(end), if ending.is_some() => {}
-                }
-            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break Ok(()),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => {
                 debug!(room = %room.name, %error, "output of the child could not be read");
@@ -117,16 +135,19 @@ pub(super) async fn input(
     let mut spare = Vec::new();
     // What was written lately, as much as a pipe may hold: kept only where a new child may come.
     let mut lately = Taken::default();
+    let mut stopped = pin!(stop.cancelled());
     loop {
         let taken = tokio::select! {
+            biased;
             taken = room.inbox.take(std::mem::take(&mut spare)) => taken,
-            () = stop.cancelled() => return take_back(&room, &input, lately, Taken::default(), 0),
+            () = &mut stopped => return take_back(&room, &input, lately, Taken::default(), 0),
         };
         let Some(taken) = taken else { break };
         let mut written = 0;
         let result = tokio::select! {
+            biased;
             result = write(&room, &mut input, &taken.bytes, &mut written) => Some(result),
-            () = stop.cancelled() => None,
+            () = &mut stopped => None,
         };
         match result {
             Some(Ok(())) if options.restart => {
@@ -138,7 +159,7 @@ pub(super) async fn input(
                 debug!(room = %room.name, %error, "the child takes no input");
                 room.count_dropped("input_closed", taken.messages);
                 room.inbox.wrote(taken.bytes.len() - written);
-                return discard(&room, stop).await;
+                return discard(&room, &stop).await;
             }
             Some(Err(_)) | None => {
                 take_back(&room, &input, lately, taken, written);
@@ -146,7 +167,7 @@ pub(super) async fn input(
                 // any other.
                 tokio::select! {
                     () = stop.cancelled() => return,
-                    () = tokio::time::sleep(AFTER_EXIT) => return discard(&room, stop).await,
+                    () = tokio::time::sleep(AFTER_EXIT) => return discard(&room, &stop).await,
                 }
             }
         }
@@ -185,7 +206,7 @@ async fn write(
 }
 
 /// The child takes no input any more: frees what waits, so that nobody is stopped by it.
-async fn discard(room: &Room, stop: CancellationToken) {
+async fn discard(room: &Room, stop: &CancellationToken) {
     loop {
         let taken = tokio::select! {
             taken = room.inbox.take(Vec::new()) => taken,
@@ -241,7 +262,7 @@ pub(super) async fn stderr(room: Arc<Room>, options: Arc<Options>, stderr: pipe:
         if to_clients {
             // Paced like the output.
             room.publish(&mut outgoing);
-            room.may_read().await;
+            let _ = room.may_read().await;
         }
     }
     if !partial.is_empty() {

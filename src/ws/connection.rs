@@ -97,6 +97,18 @@ struct Control {
     written: usize,
 }
 
+/// What is due when; `None`: never.
+struct Dues {
+    /// A kicked client has read up to its close, or reads no more.
+    kick: Option<Moment>,
+    /// It has taken a byte.
+    stall: Option<Moment>,
+    /// It has finished its message.
+    message: Option<Moment>,
+    /// A ping is sent, or was answered.
+    ping: Option<Moment>,
+}
+
 /// Whether a half of the connection can do more just now.
 enum Half {
     Blocked,
@@ -340,7 +352,7 @@ impl Connection {
                 Half::More
             }
             Next::Write => {
-                let written = write_pieces(&self.socket, cx, pieces, scratch);
+                let written = write_pieces(&mut self.socket, cx, pieces, scratch);
                 let (bytes, full) = match &written {
                     Poll::Ready(Ok(bytes)) => (*bytes, None),
                     Poll::Ready(Err(_)) => (0, None),
@@ -417,63 +429,78 @@ impl Connection {
         })
     }
 
-    /// Does what is due, and says when something is next. `true`: something was done.
-    fn keep_time(&mut self, now: Moment) -> (bool, Option<Moment>) {
+    /// When something is due next, as things are.
+    fn deadline(&self) -> Option<Moment> {
         match self.state {
-            State::Over => return (false, None),
-            State::HungUp { until } if now >= until => {
-                self.over(1006);
-                return (true, None);
+            State::Over => None,
+            State::HungUp { until } | State::Closing { until, .. } | State::Shut { until, .. } => {
+                Some(until)
             }
-            State::HungUp { until } => return (false, Some(until)),
-            State::Closing { until, .. } | State::Shut { until, .. } => {
-                if now >= until {
-                    self.state = State::Over;
-                    return (true, None);
-                }
-                return (false, Some(until));
+            State::Open => {
+                let due = self.dues();
+                [due.kick, due.stall, due.message, due.ping]
+                    .into_iter()
+                    .flatten()
+                    .min()
             }
-            State::Open => {}
         }
-        let stall = self.stalled.map(|since| since + self.options.stall_timeout);
-        let message = self.message_begun.map(|since| since + MESSAGE_TIME);
+    }
+
+    /// What is due when, while the connection is open.
+    fn dues(&self) -> Dues {
+        let kicked = self.place.as_ref().and_then(Place::kicked);
         // A client whose reading we stopped cannot show that it lives.
         let stopped = self.place.as_ref().is_some_and(Place::is_held);
-        let ping = match self.pinged {
-            _ if stopped => None,
-            Some(pinged) => self.options.ping_timeout.map(|timeout| pinged + timeout),
-            None => self.options.ping.map(|ping| self.heard + ping),
-        };
-        let kicked = self.place.as_ref().and_then(Place::kicked);
-        let kick = kicked
-            .as_ref()
-            .map(|(_, since)| Moment::from(Instant::from_std(*since)) + CLOSE_TIME);
+        Dues {
+            kick: kicked.map(|(_, since)| Moment::from(Instant::from_std(since)) + CLOSE_TIME),
+            stall: self.stalled.map(|since| since + self.options.stall_timeout),
+            message: self.message_begun.map(|since| since + MESSAGE_TIME),
+            ping: match self.pinged {
+                _ if stopped => None,
+                Some(pinged) => self.options.ping_timeout.map(|timeout| pinged + timeout),
+                None => self.options.ping.map(|ping| self.heard + ping),
+            },
+        }
+    }
+
+    /// Does what is due. `true`: there was something.
+    fn keep_time(&mut self, now: Moment) -> bool {
+        if self.deadline().is_none_or(|deadline| now < deadline) {
+            return false;
+        }
+        match self.state {
+            State::Over => {}
+            State::HungUp { .. } => self.over(1006),
+            State::Closing { .. } | State::Shut { .. } => self.state = State::Over,
+            State::Open => self.keep_open(now),
+        }
+        true
+    }
+
+    fn keep_open(&mut self, now: Moment) {
+        let dues = self.dues();
         let due = |at: Option<Moment>| at.is_some_and(|at| now >= at);
-        if let Some((close, _)) = kicked.filter(|_| due(kick)) {
+        if due(dues.kick) {
             // It has not read up to where it was kicked: it reads that now, or nothing.
-            self.close(Some(close.code), &close.reason, false);
-        } else if due(stall) {
+            if let Some((close, _)) = self.place.as_ref().and_then(Place::kicked) {
+                self.close(Some(close.code), &close.reason, false);
+            }
+        } else if due(dues.stall) {
             self.close(Some(Close::TOO_SLOW), "too slow", false);
-        } else if due(message) {
+        } else if due(dues.message) {
             self.close(Some(Close::POLICY), "message not finished in time", false);
-        } else if due(ping) && self.pinged.is_some() {
+        } else if due(dues.ping) && self.pinged.is_some() {
             self.close(Some(Close::POLICY), "no answer to a ping", false);
-        } else if due(ping) {
+        } else if due(dues.ping) {
             codec::put_ping(self.control_frames());
             self.pinged = Some(now);
-        } else {
-            return (
-                false,
-                [kick, stall, message, ping].into_iter().flatten().min(),
-            );
         }
-        (true, None)
     }
 }
 
 /// Writes the pieces with one system call.
 fn write_pieces(
-    socket: &Socket,
+    socket: &mut Socket,
     cx: &mut Context<'_>,
     pieces: &[Piece],
     scratch: &mut Vec<u8>,
@@ -517,23 +544,24 @@ impl Future for Connection {
             if matches!((read, write), (Half::Blocked, Half::Blocked)) {
                 // Nothing more to do before time passes or somebody wakes us.
                 loop {
-                    let (done, next) = this.keep_time(Moment::now());
-                    if done {
-                        break;
-                    }
-                    if matches!(this.state, State::Over) {
-                        return Poll::Ready(());
-                    }
-                    let Some(next) = next else {
+                    // Most polls end here, and do not even ask what time it is.
+                    let Some(deadline) = this.deadline().map(Moment::instant) else {
                         return Poll::Pending;
                     };
-                    let next = next.instant();
-                    if this.timer.is_elapsed() || next < this.timer.deadline() {
-                        this.timer.as_mut().reset(next);
+                    if deadline < this.timer.deadline() {
+                        this.timer.as_mut().reset(deadline);
                     }
                     if this.timer.as_mut().poll(cx).is_pending() {
                         return Poll::Pending;
                     }
+                    if this.keep_time(Moment::now()) {
+                        break;
+                    }
+                    // It was set for something that is due later by now.
+                    this.timer.as_mut().reset(deadline);
+                }
+                if matches!(this.state, State::Over) {
+                    return Poll::Ready(());
                 }
             }
         }

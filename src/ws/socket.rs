@@ -3,11 +3,12 @@
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::socket::{MsgFlags, recv};
-use tokio::io::Interest;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 /// One client's socket.
@@ -33,19 +34,16 @@ impl Socket {
         either!(self, inner => inner.as_fd())
     }
 
-    /// Reads what is there; `Ok(0)` at the end of the stream.
+    /// Reads what is there; `Ok(0)` at the end of the stream. Through the runtime's own reading
+    /// and writing, which know a short read for the last: `try_read` would ask the kernel again.
     pub(crate) fn poll_read(
-        &self,
+        &mut self,
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(either!(self, inner => inner.poll_read_ready(cx)))?;
-            match either!(self, inner => inner.try_read(buffer)) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                read => return Poll::Ready(read),
-            }
-        }
+        let mut buffer = ReadBuf::new(buffer);
+        ready!(either!(self, inner => Pin::new(inner).poll_read(cx, &mut buffer)))?;
+        Poll::Ready(Ok(buffer.filled().len()))
     }
 
     /// Reads past the runtime's knowledge of readiness, which [`Socket::poll_hang_up`] discards.
@@ -83,29 +81,21 @@ impl Socket {
     }
 
     /// Writes as much as the socket takes; pending if it takes nothing.
-    pub(crate) fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(either!(self, inner => inner.poll_write_ready(cx)))?;
-            match either!(self, inner => inner.try_write(bytes)) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                written => return Poll::Ready(written),
-            }
-        }
+    pub(crate) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        either!(self, inner => Pin::new(inner).poll_write(cx, bytes))
     }
 
     /// Like [`Socket::poll_write`], from several places.
     pub(crate) fn poll_write_vectored(
-        &self,
+        &mut self,
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(either!(self, inner => inner.poll_write_ready(cx)))?;
-            match either!(self, inner => inner.try_write_vectored(slices)) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                written => return Poll::Ready(written),
-            }
-        }
+        either!(self, inner => Pin::new(inner).poll_write_vectored(cx, slices))
     }
 
     /// No more will be written.

@@ -243,8 +243,8 @@ impl Tunnel {
                 if carries {
                     // What fits is written at once, and never copied.
                     let bytes = buffer.get(..read).unwrap_or_default();
-                    let written = match self.owner.as_ref().map(|owner| owner.poll_write(cx, bytes))
-                    {
+                    let owner = self.owner.as_mut();
+                    let written = match owner.map(|owner| owner.poll_write(cx, bytes)) {
                         Some(Poll::Ready(Ok(written))) => written,
                         Some(Poll::Ready(Err(_))) | None => {
                             self.deaf = true;
@@ -261,7 +261,7 @@ impl Tunnel {
     }
 
     fn write_up(&mut self, cx: &mut Context<'_>) -> Half {
-        let Some(owner) = &self.owner else {
+        let Some(owner) = &mut self.owner else {
             return Half::Blocked;
         };
         match owner.poll_write(cx, self.up.bytes()) {
@@ -319,7 +319,7 @@ impl Tunnel {
                 }
             };
         }
-        let Some(owner) = &self.owner else {
+        let Some(owner) = &mut self.owner else {
             return Half::Blocked;
         };
         match owner.poll_read(cx, buffer) {

@@ -96,7 +96,25 @@ impl Care {
     }
 }
 
+/// Whether somebody is about to fall behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::room) enum Brink {
+    /// Somebody is.
+    Reached,
+    /// Nobody is.
+    Far,
+}
+
 impl Feed {
+    /// Whether it is worth asking whom to wait for.
+    pub(in crate::room) fn brink_of_any(&self) -> Brink {
+        if self.has_brink() {
+            Brink::Reached
+        } else {
+            Brink::Far
+        }
+    }
+
     /// Whether to wait for clients that are close to the end of the backlog: while most have
     /// something to write, and as long as it is `paid` for. If so, the waker is woken when
     /// somebody has written.
