@@ -7,6 +7,8 @@
 //! `supervisor` starts the child, watches for the end, walks the stop ladder and frees the name.
 
 mod backlog;
+#[doc(hidden)]
+pub mod bench;
 mod close;
 mod feed;
 mod flights;
