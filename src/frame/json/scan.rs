@@ -103,7 +103,7 @@ impl Nesting {
 }
 
 /// Where the string, number or word ends that starts at `at` with the byte `first`.
-#[inline]
+#[inline(always)]
 fn scalar(text: &[u8], at: usize, first: u8) -> Option<usize> {
     match first {
         b'"' => string(text, at + 1),
