@@ -25,6 +25,10 @@ bench *ARGS:
     cargo build --release --locked -p scalesocket -p scalesocket-bench
     target/release/scalesocket-bench run --write docs/benchmarks.md {{ARGS}}
 
+# measure codec, backlog and framings alone, beside the last time; `just micro -- json`
+micro *ARGS:
+    cargo bench --locked {{ARGS}}
+
 # the long forms of what must hold, some minutes; `just soak --only deaf`
 soak *ARGS:
     cargo build --release --locked -p scalesocket -p scalesocket-bench

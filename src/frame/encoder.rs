@@ -48,7 +48,7 @@ impl Encoder {
         match &self.framing {
             Framing::Lines { terminator } => line(payload, *terminator, out),
             Framing::Raw => out.extend_from_slice(payload),
-            Framing::Json(stamp) => stamp.write(from, payload, out)?,
+            Framing::Json(stamp) => stamp.write(from, kind, payload, out)?,
             Framing::Gwsocket => packets::write(from, packets::code(kind), payload, out)?,
             Framing::Binary => match kind {
                 Kind::Text => packets::write(from, packets::TEXT, payload, out)?,

@@ -8,6 +8,8 @@
 
 mod admission;
 mod backlog;
+#[doc(hidden)]
+pub mod bench;
 mod close;
 mod feed;
 mod flights;

@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 
 use memchr::memmem::Finder;
 
-use super::{name, scan};
+use super::{name, scan, spells};
 use crate::frame::{Audience, Drop, Event, Kind};
 
 /// The code of a `_close` that names none.
@@ -27,6 +27,8 @@ pub(in crate::frame) struct Header {
     quoted: Option<Finder<'static>>,
     reserved: Finder<'static>,
     escape: Finder<'static>,
+    /// The last line had a header: the next is likely to have one too.
+    lately: bool,
     to: Vec<u32>,
     except: Vec<u32>,
 }
@@ -54,6 +56,7 @@ impl Header {
             quoted: plain.then(|| Finder::new(&quoted).into_owned()),
             reserved: Finder::new("\"_").into_owned(),
             escape: Finder::new("\\u").into_owned(),
+            lately: false,
             to: Vec::new(),
             except: Vec::new(),
         }
@@ -69,10 +72,11 @@ impl Header {
         line: &[u8],
         sink: &mut impl FnMut(Event<'_>),
     ) {
-        let found = match kind == Kind::Text && self.may_be_in(line) {
+        let found = match kind == Kind::Text && (self.lately || self.may_be_in(line)) {
             true => self.find(line),
             false => None,
         };
+        self.lately = found.is_some();
         let Some(found) = found else {
             let to = Audience::Everyone;
             return sink(Event::Message {
@@ -114,28 +118,35 @@ impl Header {
             || self.escape.find(line).is_some()
     }
 
+    /// None when the line is no object or has nothing of a header.
     fn find<'a>(&self, line: &'a [u8]) -> Option<Found<'a>> {
         let mut found = Found::default();
+        let mut any = false;
         // No limit on depth here: the line goes out whatever it holds, and taking a deep one for
         // no object would show everyone what was meant for one.
         scan::object(line, usize::MAX, |member| {
-            let name = name(member.key, member.escaped);
             let value = Some(member.value);
-            if *name == *self.to_field.as_bytes() {
+            if spells(member.key, member.escaped, self.to_field.as_bytes()) {
                 found.to = value;
+                any = true;
                 return;
             }
-            match &*name {
-                b"_except" => found.except = value,
-                b"_meta" => found.meta = value,
-                b"_cache" => found.cache = value,
-                b"_close" => found.close = value,
-                b"_code" => found.code = value,
-                b"_reason" => found.reason = value,
-                _ => {}
+            if !member.escaped && member.key.first() != Some(&b'_') {
+                return;
             }
+            let place = match &*name(member.key, member.escaped) {
+                b"_except" => &mut found.except,
+                b"_meta" => &mut found.meta,
+                b"_cache" => &mut found.cache,
+                b"_close" => &mut found.close,
+                b"_code" => &mut found.code,
+                b"_reason" => &mut found.reason,
+                _ => return,
+            };
+            *place = value;
+            any = true;
         })?;
-        Some(found)
+        any.then_some(found)
     }
 
     /// Ends connections as `_close` says; false when its value names no clients.

@@ -20,10 +20,19 @@ pub const RESERVED: [&str; 7] = [
 ];
 
 /// The name a key spells, from what stands between its quotes.
-fn name<'a>(key: &'a [u8], escaped: bool) -> Cow<'a, [u8]> {
+fn name(key: &[u8], escaped: bool) -> Cow<'_, [u8]> {
     match escaped {
         true => Cow::Owned(scan::unescape(key)),
         false => Cow::Borrowed(key),
+    }
+}
+
+/// Whether a key spells that name. Most keys differ from it in length.
+#[inline]
+fn spells(key: &[u8], escaped: bool, wanted: &[u8]) -> bool {
+    match escaped {
+        true => *name(key, true) == *wanted,
+        false => key.len() == wanted.len() && key == wanted,
     }
 }
 

@@ -28,39 +28,44 @@ pub(super) fn object<'a>(
     mut visit: impl FnMut(Member<'a>),
 ) -> Option<usize> {
     let depth = depth.checked_sub(1)?;
-    let mut at = space(text, 0);
-    if *text.get(at)? != b'{' {
+    let (at, b'{') = next(text, 0)? else {
         return None;
-    }
+    };
     let mut start = at + 1;
-    at = space(text, start);
-    if *text.get(at)? != b'}' {
+    let (mut at, mut byte) = next(text, start)?;
+    if byte != b'}' {
         loop {
-            if *text.get(at)? != b'"' {
+            if byte != b'"' {
                 return None;
             }
-            let (after_key, escaped) = string(text, at + 1)?;
-            let key = text.get(at + 1..after_key - 1)?;
-            let from = colon(text, after_key)?;
-            let to = value(text, from, depth)?;
-            let end = space(text, to);
+            let mut shut = plain(text, at + 1);
+            let escaped = *text.get(shut)? != b'"';
+            if escaped {
+                shut = escapes(text, shut)?;
+            }
+            let key = text.get(at + 1..shut)?;
+            let (from, first) = colon(text, shut + 1)?;
+            let to = match first {
+                b'{' | b'[' => bracket(text, from, first, depth)?,
+                _ => scalar(text, from, first)?,
+            };
+            (at, byte) = next(text, to)?;
             visit(Member {
                 key,
                 escaped,
                 value: text.get(from..to)?,
                 start,
-                end,
+                end: at,
             });
-            at = end;
-            match *text.get(at)? {
+            match byte {
                 b',' => start = at + 1,
                 b'}' => break,
                 _ => return None,
             }
-            at = space(text, start);
+            (at, byte) = next(text, start)?;
         }
     }
-    (space(text, at + 1) == text.len()).then_some(at)
+    next(text, at + 1).is_none().then_some(at)
 }
 
 /// Which brackets are open around a value: one bit each, 64 in a register and the rest below.
@@ -82,9 +87,9 @@ impl Nesting {
         Some(())
     }
 
-    /// Whether the innermost bracket is an object's; none when all are closed.
-    fn inside_object(&self) -> Option<bool> {
-        (self.depth > 0).then_some(self.objects & 1 == 1)
+    /// Whether the innermost bracket is an object's.
+    fn inside_object(&self) -> bool {
+        self.objects & 1 == 1
     }
 
     fn close(&mut self) {
@@ -97,20 +102,11 @@ impl Nesting {
     }
 }
 
-/// Where the value that starts at `at` ends.
-#[inline]
-fn value(text: &[u8], at: usize, depth: usize) -> Option<usize> {
-    match *text.get(at)? {
-        b'{' | b'[' => bracket(text, at, depth),
-        first => scalar(text, at, first),
-    }
-}
-
 /// Where the string, number or word ends that starts at `at` with the byte `first`.
-#[inline]
+#[inline(always)]
 fn scalar(text: &[u8], at: usize, first: u8) -> Option<usize> {
     match first {
-        b'"' => Some(string(text, at + 1)?.0),
+        b'"' => string(text, at + 1),
         b'-' | b'0'..=b'9' => number(text, at, first),
         b't' => literal(text, at, b"true"),
         b'f' => literal(text, at, b"false"),
@@ -119,8 +115,8 @@ fn scalar(text: &[u8], at: usize, first: u8) -> Option<usize> {
     }
 }
 
-/// Where the object or list that starts at `at` ends.
-fn bracket(text: &[u8], mut at: usize, depth: usize) -> Option<usize> {
+/// Where the object or list ends that starts at `at` with `byte`, its bracket.
+fn bracket(text: &[u8], mut at: usize, mut byte: u8, depth: usize) -> Option<usize> {
     let mut nesting = Nesting {
         left: depth,
         depth: 0,
@@ -128,42 +124,43 @@ fn bracket(text: &[u8], mut at: usize, depth: usize) -> Option<usize> {
         below: Vec::new(),
     };
     loop {
-        match *text.get(at)? {
+        // A value begins.
+        match byte {
             b'{' => {
                 nesting.open(true)?;
-                at = space(text, at + 1);
-                if *text.get(at)? != b'}' {
-                    at = key(text, at)?;
+                (at, byte) = next(text, at + 1)?;
+                if byte != b'}' {
+                    (at, byte) = key(text, at, byte)?;
                     continue;
                 }
             }
             b'[' => {
                 nesting.open(false)?;
-                at = space(text, at + 1);
-                if *text.get(at)? != b']' {
+                (at, byte) = next(text, at + 1)?;
+                if byte != b']' {
                     continue;
                 }
             }
-            first => at = scalar(text, at, first)?,
+            first => (at, byte) = next(text, scalar(text, at, first)?)?,
         }
-        // A value has ended, or an empty bracket is about to; after it come more, or ends.
+        // It has ended, or an empty bracket is about to; after it come more, or ends.
         loop {
-            let Some(in_object) = nesting.inside_object() else {
-                return Some(at);
-            };
-            at = space(text, at);
-            match (*text.get(at)?, in_object) {
-                (b'}', true) | (b']', false) => {
-                    nesting.close();
-                    at += 1;
+            match (byte, nesting.inside_object()) {
+                (b',', false) => {
+                    (at, byte) = next(text, at + 1)?;
+                    break;
                 }
                 (b',', true) => {
-                    at = key(text, space(text, at + 1))?;
+                    (at, byte) = next(text, at + 1)?;
+                    (at, byte) = key(text, at, byte)?;
                     break;
                 }
-                (b',', false) => {
-                    at = space(text, at + 1);
-                    break;
+                (b'}', true) | (b']', false) => {
+                    nesting.close();
+                    if nesting.depth == 0 {
+                        return Some(at + 1);
+                    }
+                    (at, byte) = next(text, at + 1)?;
                 }
                 _ => return None,
             }
@@ -171,32 +168,44 @@ fn bracket(text: &[u8], mut at: usize, depth: usize) -> Option<usize> {
     }
 }
 
-/// Past a key and its colon, to where the value starts.
+/// Past a key that starts at `at` with `byte`, and its colon: to the value.
 #[inline]
-fn key(text: &[u8], at: usize) -> Option<usize> {
-    match *text.get(at)? {
-        b'"' => colon(text, string(text, at + 1)?.0),
+fn key(text: &[u8], at: usize, byte: u8) -> Option<(usize, u8)> {
+    match byte {
+        b'"' => colon(text, string(text, at + 1)?),
         _ => None,
     }
 }
 
 #[inline]
-fn colon(text: &[u8], at: usize) -> Option<usize> {
-    let at = space(text, at);
-    (*text.get(at)? == b':').then(|| space(text, at + 1))
-}
-
-#[inline]
-fn space(text: &[u8], mut at: usize) -> usize {
-    while let Some(b' ' | b'\t' | b'\n' | b'\r') = text.get(at) {
-        at += 1;
+fn colon(text: &[u8], at: usize) -> Option<(usize, u8)> {
+    match next(text, at)? {
+        (at, b':') => next(text, at + 1),
+        _ => None,
     }
-    at
+}
+
+/// The first byte from `at` that is no white space, and where it is; none at the end.
+#[inline]
+fn next(text: &[u8], at: usize) -> Option<(usize, u8)> {
+    match *text.get(at)? {
+        ..=b' ' => behind_space(text, at),
+        byte => Some((at, byte)),
+    }
+}
+
+fn behind_space(text: &[u8], mut at: usize) -> Option<(usize, u8)> {
+    loop {
+        match *text.get(at)? {
+            b' ' | b'\t' | b'\n' | b'\r' => at += 1,
+            byte => return Some((at, byte)),
+        }
+    }
 }
 
 #[inline]
-fn literal(text: &[u8], at: usize, word: &[u8]) -> Option<usize> {
-    text.get(at..)?.starts_with(word).then_some(at + word.len())
+fn literal<const N: usize>(text: &[u8], at: usize, word: &[u8; N]) -> Option<usize> {
+    (text.get(at..)?.first_chunk() == Some(word)).then_some(at + N)
 }
 
 #[inline]
@@ -229,17 +238,23 @@ fn digits(text: &[u8], from: usize) -> Option<usize> {
     (at > from).then_some(at)
 }
 
-/// Past the closing quote of the string whose first character is at `at`, and whether the string
-/// holds escapes.
+/// Past the closing quote of the string whose first character is at `at`.
 #[inline]
-fn string(text: &[u8], mut at: usize) -> Option<(usize, bool)> {
-    let mut escaped = false;
+fn string(text: &[u8], at: usize) -> Option<usize> {
+    let at = plain(text, at);
+    match *text.get(at)? {
+        b'"' => Some(at + 1),
+        _ => Some(escapes(text, at)? + 1),
+    }
+}
+
+/// To the closing quote of a string, from a byte of it that is not plain.
+#[inline(never)]
+fn escapes(text: &[u8], mut at: usize) -> Option<usize> {
     loop {
-        at = plain(text, at);
         match *text.get(at)? {
-            b'"' => return Some((at + 1, escaped)),
+            b'"' => return Some(at),
             b'\\' => {
-                escaped = true;
                 at += match *text.get(at + 1)? {
                     b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => 2,
                     b'u' => {
@@ -251,40 +266,90 @@ fn string(text: &[u8], mut at: usize) -> Option<(usize, bool)> {
             }
             _ => return None, // a control character
         }
+        at = plain(text, at);
     }
 }
 
+/// How many bytes of a string are looked at together: most bytes of most messages are.
+const LOOK: usize = 16;
+
 /// To the first byte that is not plain inside a string: a quote, a backslash or a control
-/// character. Most bytes of most messages are passed here, so eight at a time.
+/// character. Keys and many values end within one look; what is longer is worth a call.
 #[inline]
-fn plain(text: &[u8], mut at: usize) -> usize {
-    const ONES: u64 = u64::MAX / 255;
-    const TOPS: u64 = ONES << 7;
-    const QUOTES: u64 = ONES * 0x22;
-    const SLASHES: u64 = ONES * 0x5c;
-    const SPACES: u64 = ONES * 0x20;
-    while let Some(bytes) = text.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
-        let word = u64::from_le_bytes(*bytes);
-        // Subtracting borrows into the top bit of a byte that was smaller. A borrow may also run
-        // on into the next byte, so only the lowest bit found is true, and that is the one used.
-        let (quote, slash) = (word ^ QUOTES, word ^ SLASHES);
-        let found = (quote.wrapping_sub(ONES) & !quote)
-            | (slash.wrapping_sub(ONES) & !slash)
-            | (word.wrapping_sub(SPACES) & !word);
-        let found = found & TOPS;
+fn plain(text: &[u8], at: usize) -> usize {
+    match look(text, at).map(special) {
+        Some(found @ 1..) => at + found.trailing_zeros() as usize,
+        _ => plain_from(text, at),
+    }
+}
+
+#[inline(never)]
+fn plain_from(text: &[u8], mut at: usize) -> usize {
+    while let Some(bytes) = look(text, at) {
+        let found = special(bytes);
         if found != 0 {
-            return at + found.trailing_zeros() as usize / 8;
+            return at + found.trailing_zeros() as usize;
         }
-        at += 8;
+        at += LOOK;
     }
-    while let Some(&byte) = text.get(at)
-        && byte != b'"'
-        && byte != b'\\'
-        && byte >= 0x20
-    {
-        at += 1;
+    let rest = text.get(at..).unwrap_or_default();
+    let end = match text.last_chunk() {
+        // The last bytes of the text, less those that are not of the rest.
+        Some(bytes) => (special(bytes) >> (LOOK - rest.len())).trailing_zeros() as usize,
+        None => {
+            let special = |byte: &u8| matches!(byte, b'"' | b'\\' | ..0x20);
+            rest.iter().position(special).unwrap_or(LOOK)
+        }
+    };
+    at + rest.len().min(end)
+}
+
+#[inline]
+fn look(text: &[u8], at: usize) -> Option<&[u8; LOOK]> {
+    text.get(at..)?.first_chunk()
+}
+
+/// A bit for every byte that is a quote, a backslash or a control character, the first byte's
+/// lowest.
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code)] // vectors: no safe shape of it is compiled to them, and words take twice as long
+#[inline]
+fn special(bytes: &[u8; LOOK]) -> u32 {
+    use std::arch::x86_64 as sse;
+    // SAFETY: every x86_64 has SSE2; 16 bytes are read where 16 bytes are, of any alignment.
+    unsafe {
+        let bytes = sse::_mm_loadu_si128(bytes.as_ptr().cast());
+        let equal = |to| sse::_mm_cmpeq_epi8(bytes, to);
+        let quotes = equal(sse::_mm_set1_epi8(0x22));
+        let slashes = equal(sse::_mm_set1_epi8(0x5c));
+        let controls = equal(sse::_mm_min_epu8(bytes, sse::_mm_set1_epi8(0x1f)));
+        let found = sse::_mm_or_si128(controls, sse::_mm_or_si128(quotes, slashes));
+        sse::_mm_movemask_epi8(found).cast_unsigned()
     }
-    at
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+use special_in_words as special;
+
+/// The same for processors whose vectors we do not know.
+#[cfg(any(test, not(target_arch = "x86_64")))]
+fn special_in_words(bytes: &[u8; LOOK]) -> u32 {
+    const ONES: u64 = u64::MAX / 255;
+    const SEVENS: u64 = ONES * 0x7f;
+    let all = u128::from_le_bytes(*bytes);
+    let [low, high] = [all as u64, (all >> 64) as u64].map(|word| {
+        // Adding to seven bits carries into the eighth of the same byte and no further: it is
+        // set where the byte differs, and where it is no control character.
+        let differs = |from: u64| {
+            let other = word ^ (ONES * from);
+            ((other & SEVENS) + SEVENS) | other
+        };
+        let printable = ((word & SEVENS) + ONES * 0x60) | word;
+        let found = !(differs(0x22) & differs(0x5c) & printable) & !SEVENS;
+        // The eighth bits, side by side.
+        ((found >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u32
+    });
+    high << 8 | low
 }
 
 /// The number that the first four characters spell in base 16.
@@ -335,3 +400,6 @@ fn escape_at(text: &[u8]) -> (char, usize) {
         None => (UNKNOWN, 1),
     }
 }
+
+#[cfg(test)]
+mod tests;

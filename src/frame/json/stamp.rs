@@ -4,10 +4,8 @@
 //! last. All else passes byte for byte, except that raw line breaks become spaces: in a JSON text
 //! they only stand between tokens, and for the child one message must stay one line.
 
-use std::io::Write;
-
-use super::{RESERVED, name, scan};
-use crate::frame::{ClientId, Drop};
+use super::{RESERVED, scan, spells};
+use crate::frame::{ClientId, Drop, Kind};
 
 /// How deep clients may nest: every parser of the child's side is likely to follow.
 const DEPTH: usize = 128;
@@ -33,11 +31,12 @@ impl Stamp {
     pub(in crate::frame) fn write(
         &self,
         from: ClientId,
+        kind: Kind,
         payload: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), Drop> {
         let before = out.len();
-        self.append(from, payload, out)
+        self.append(from, kind, payload, out)
             .inspect_err(|_| out.truncate(before))?;
         // Here, not while scanning: messages with line breaks are rare, and finding none is cheap.
         let line = out.get_mut(before..).unwrap_or_default();
@@ -55,8 +54,15 @@ impl Stamp {
         Ok(())
     }
 
-    fn append(&self, from: ClientId, payload: &[u8], out: &mut Vec<u8>) -> Result<(), Drop> {
-        if simdutf8::basic::from_utf8(payload).is_err() {
+    fn append(
+        &self,
+        from: ClientId,
+        kind: Kind,
+        payload: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), Drop> {
+        // The wire lets no text pass that is not UTF-8.
+        if kind == Kind::Binary && simdutf8::basic::from_utf8(payload).is_err() {
             return Err(Drop::NotJsonObject);
         }
         out.reserve(payload.len() + self.member.len() + 12);
@@ -65,15 +71,14 @@ impl Stamp {
         let mut done = 0; // what of the payload has been copied or removed
         let mut comma_due = false;
         let close = scan::object(payload, DEPTH, |member| {
-            let name = name(member.key, member.escaped);
-            if *name == *self.from_field.as_bytes() {
+            if spells(member.key, member.escaped, self.from_field.as_bytes()) {
                 // The comma that follows goes with it. If none does, the one before it stays,
                 // and is then the one before the sender.
                 out.extend_from_slice(part(done, member.start));
                 done = member.end + usize::from(payload.get(member.end) == Some(&b','));
                 comma_due = false;
             } else {
-                reserved |= is_reserved(&name);
+                reserved |= is_reserved(member.key, member.escaped);
                 comma_due = true;
             }
         });
@@ -86,15 +91,34 @@ impl Stamp {
             out.push(b',');
         }
         out.extend_from_slice(self.member.as_bytes());
-        // Writing to memory does not fail.
-        let _ = write!(out, "{from}");
+        put_number(from.get(), out);
         out.extend_from_slice(part(close, payload.len()));
         Ok(())
     }
 }
 
-fn is_reserved(name: &[u8]) -> bool {
-    name.starts_with(b"_") && RESERVED.iter().any(|reserved| name == reserved.as_bytes())
+#[inline]
+fn is_reserved(key: &[u8], escaped: bool) -> bool {
+    let may_be = escaped || key.first() == Some(&b'_');
+    may_be
+        && RESERVED
+            .iter()
+            .any(|name| spells(key, escaped, name.as_bytes()))
+}
+
+/// In digits; what `write!` does for any width and base costs as much as scanning a short object.
+fn put_number(mut number: u32, out: &mut Vec<u8>) {
+    let mut digits = [b'0'; 10];
+    let mut first = digits.len();
+    for (at, digit) in digits.iter_mut().enumerate().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+        first = at;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(digits.get(first..).unwrap_or_default());
 }
 
 #[cfg(test)]

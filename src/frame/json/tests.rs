@@ -186,4 +186,47 @@ proptest! {
             }
         }
     }
+
+    #[test]
+    fn a_string_of_any_length_is_judged_alike(
+        blank in "[ ]{0,20}",
+        key in "[a-zé\"\\\\]{0,40}",
+        value in "[ -~]{0,70}[\"\\\\\u{0}-\u{20}\u{7f}é\u{10ffff}]{0,2}[ -~]{0,20}",
+        rest in "[ -~]{0,20}",
+    ) {
+        for text in [
+            format!("{blank}{{\"{key}\":\"{value}\"}}"),
+            format!("{blank}{{\"{key}\":\"{value}\",\"{rest}\":1}}"),
+            format!("{blank}{{\"{key}\":[\"{value}\",\"{rest}"),
+        ] {
+            let taken = scan::object(text.as_bytes(), usize::MAX, |_| {}).is_some();
+            prop_assert_eq!(taken, is_object(&text), "{}", text);
+        }
+    }
+
+    #[test]
+    fn a_line_is_read_alike_whatever_came_before_it(lines in prop::collection::vec(object(), 1..5)) {
+        let framing = ServerFraming::Json(json("id", "id"));
+        let lines: Vec<String> = lines
+            .iter()
+            .map(|line| line.replace(['\n', '\r'], " ") + "\n")
+            .collect();
+        let alone = lines.iter().flat_map(|line| heard(&framing, &[line.as_bytes()]));
+        let alone: Vec<String> = alone.collect();
+        prop_assert_eq!(heard(&framing, &[lines.concat().as_bytes()]), alone);
+    }
+
+    #[test]
+    fn a_binary_message_is_stamped_as_the_same_text(text in almost_json(), id in 1u32..) {
+        let encoder = Encoder::new(&ClientFraming::Json(json("id", "id")));
+        let stamped = |kind| {
+            let mut out = Vec::new();
+            encoder.message(client(id), kind, text.as_bytes(), &mut out).map(|()| out)
+        };
+        prop_assert_eq!(stamped(Kind::Binary), stamped(Kind::Text));
+        if let Ok(line) = stamped(Kind::Text) {
+            let (_, sender) = members(str::from_utf8(&line).unwrap()).pop().unwrap();
+            prop_assert_eq!(sender, id.to_string());
+        }
+    }
 }
