@@ -5,6 +5,7 @@
 //! it under one lock, and wakes the tasks that it names after the lock is gone.
 
 mod pace;
+mod packed;
 mod patience;
 
 use std::collections::{HashMap, VecDeque};
@@ -17,7 +18,7 @@ use slab::Slab;
 use super::backlog::{Backlog, Cursor};
 use super::close::Close;
 use super::history::History;
-use super::outgoing::{Outgoing, Whisper, Who};
+use super::outgoing::{Mark, Outgoing, Whisper, Who};
 use super::piece::{Begun, Piece};
 use super::turns::{Turn, Turns};
 use crate::frame::{ClientId, Kind};
@@ -86,6 +87,8 @@ struct Member {
     kicked: Option<(Close, Instant)>,
     /// Pongs in its side queue.
     pongs: usize,
+    /// It reads compressed frames.
+    packed: bool,
 }
 
 impl Member {
@@ -120,6 +123,8 @@ pub(crate) struct Feed {
     limit: usize,
     slow: Slow,
     members: Slab<Member>,
+    /// How many of them read compressed frames.
+    packed: usize,
     keys: HashMap<u32, usize>,
     /// Members that have not taken all there is.
     lagging: usize,
@@ -140,6 +145,7 @@ impl Feed {
             limit,
             slow,
             members: Slab::new(),
+            packed: 0,
             keys: HashMap::new(),
             lagging: 0,
             fastest: 0,
@@ -180,6 +186,7 @@ impl Feed {
             expelled: None,
             kicked: None,
             pongs: 0,
+            packed: false,
         };
         let key = self.members.insert(member);
         self.keys.insert(id.get(), key);
@@ -194,6 +201,7 @@ impl Feed {
         self.turns.settle(&mut member.turn);
         self.keys.remove(&member.id.get());
         self.side_cost -= member.side_cost;
+        self.packed -= usize::from(member.packed);
         if member.cursor.at < self.backlog.end().at {
             self.lagging -= 1;
         }
@@ -237,7 +245,7 @@ impl Feed {
                 at: start.at + mark.offset,
                 messages: start.messages + mark.messages,
             };
-            unknown += self.whisper(at, &mark.who, &mark.whisper, wake);
+            unknown += self.whisper(at, &mark, wake);
         }
         let frames = outgoing.take_frames();
         if frames.is_empty() || self.members.is_empty() || self.ended.is_some() {
@@ -245,7 +253,8 @@ impl Feed {
             self.hold_side_bound(queued, wake);
             return unknown;
         }
-        self.backlog.append(frames, outgoing.broadcast);
+        self.backlog
+            .append(frames, outgoing.broadcast, outgoing.take_twin());
         self.lagging = self.members.len();
         for (_, member) in &mut self.members {
             member.tell(wake);
@@ -291,13 +300,13 @@ impl Feed {
         self.backlog.held() + SCAN_EVERY.min(self.limit / 4).max(1)
     }
 
-    fn whisper(&mut self, at: Cursor, who: &Who, whisper: &Whisper, wake: &mut Vec<Waker>) -> u64 {
-        match who {
+    fn whisper(&mut self, at: Cursor, mark: &Mark, wake: &mut Vec<Waker>) -> u64 {
+        match &mark.who {
             Who::Only(ids) => {
                 let mut unknown = 0;
                 for id in ids {
                     match self.keys.get(id) {
-                        Some(&key) => self.side(key, at, whisper, ids.len(), wake),
+                        Some(&key) => self.side(key, at, mark, ids.len(), wake),
                         None => unknown += 1,
                     }
                 }
@@ -312,7 +321,7 @@ impl Feed {
                     .map(|(key, _)| key)
                     .collect();
                 for key in keys {
-                    self.side(key, at, whisper, others, wake);
+                    self.side(key, at, mark, others, wake);
                 }
                 ids.iter().filter(|id| !self.keys.contains_key(id)).count() as u64
             }
@@ -320,22 +329,19 @@ impl Feed {
     }
 
     /// Queues a whisper that `sharers` clients hear, whose bytes they share.
-    fn side(
-        &mut self,
-        key: usize,
-        at: Cursor,
-        whisper: &Whisper,
-        sharers: usize,
-        wake: &mut Vec<Waker>,
-    ) {
+    fn side(&mut self, key: usize, at: Cursor, mark: &Mark, sharers: usize, wake: &mut Vec<Waker>) {
         let Some(member) = self.members.get_mut(key) else {
             return;
         };
         if member.expelled.is_some() {
             return;
         }
-        let (bytes, whisper) = match whisper {
-            Whisper::Frame(frame) => (frame.len(), Whisper::Frame(frame.clone())),
+        let (bytes, whisper) = match &mark.whisper {
+            Whisper::Frame(plain) => {
+                let packed = mark.packed.as_deref().filter(|_| member.packed);
+                let frame = packed.unwrap_or(plain);
+                (frame.len(), Whisper::Frame(frame.clone()))
+            }
             Whisper::Close(close) => (0, Whisper::Close(close.clone())),
         };
         let cost = bytes.div_ceil(sharers.max(1)) + SIDE_COST;
@@ -451,16 +457,18 @@ impl Feed {
         loop {
             let entry = side.next();
             let until = entry.map_or(end, |entry| entry.at.min(end));
-            let read = self.backlog.read(cursor, until, |bytes, after| {
-                bytes_out += bytes.len();
-                cursor = after;
-                pieces.push(Piece {
-                    bytes,
-                    after,
-                    side: false,
+            let read = self
+                .backlog
+                .read(cursor, until, member.packed, |bytes, after| {
+                    bytes_out += bytes.len();
+                    cursor = after;
+                    pieces.push(Piece {
+                        bytes,
+                        after,
+                        side: false,
+                    });
+                    pieces.len() < PIECES_MAX && bytes_out < WRITE_MAX
                 });
-                pieces.len() < PIECES_MAX && bytes_out < WRITE_MAX
-            });
             debug_assert!(read.is_ok(), "checked above");
             let full = pieces.len() >= PIECES_MAX || bytes_out >= WRITE_MAX;
             let Some(entry) = entry.filter(|entry| !full && cursor.at >= entry.at.at) else {

@@ -9,8 +9,9 @@ use tracing::trace;
 
 use super::close::Close;
 use super::history::Keep;
+use super::twin::Twin;
 use crate::frame::{Audience, Drop, Event, Kind};
-use crate::ws::codec;
+use crate::ws::{codec, deflate};
 
 /// A scratch buffer above this is given away rather than copied and kept.
 const SCRATCH_MAX: usize = 1 << 20;
@@ -42,6 +43,15 @@ pub(crate) struct Mark {
     pub(crate) messages: u64,
     pub(crate) who: Who,
     pub(crate) whisper: Whisper,
+    /// The frame, compressed, for those of them who read such frames.
+    pub(crate) packed: Option<Box<Bytes>>,
+}
+
+impl Mark {
+    /// Whether it is a frame with a message of at least `least` bytes, about.
+    fn may_be_packed(&self, least: usize) -> bool {
+        matches!(&self.whisper, Whisper::Frame(frame) if frame.len() > least)
+    }
 }
 
 /// See the module's documentation. Kept by the pump and reused for every read.
@@ -52,6 +62,7 @@ pub(crate) struct Outgoing {
     /// The copies, oldest first, as many as are kept at the most.
     pub(crate) kept: VecDeque<Bytes>,
     frames: Vec<u8>,
+    twin: Option<Box<Twin>>,
     /// Messages for everybody among the frames.
     pub(crate) broadcast: u64,
     /// Messages of any audience, and their payload bytes.
@@ -136,6 +147,7 @@ impl Outgoing {
             messages: self.broadcast,
             who,
             whisper,
+            packed: None,
         });
     }
 
@@ -143,6 +155,37 @@ impl Outgoing {
     pub(crate) fn closes(&self) -> bool {
         let is_close = |mark: &Mark| matches!(mark.whisper, Whisper::Close(_));
         self.marks.iter().any(is_close)
+    }
+
+    /// Compresses once what many will read: messages of at least `least` bytes, those for everybody.
+    ///
+    /// For a batch that is complete, so that a room in which nobody reads such frames pays nothing.
+    pub(crate) fn pack_frames(&mut self, least: usize) {
+        self.twin = Twin::of(&self.frames, least).map(Box::new);
+    }
+
+    /// Which of what is for single clients may be worth compressing, and for whom it is.
+    pub(crate) fn packable(&self, least: usize) -> impl Iterator<Item = (usize, &Who)> {
+        let marks = self.marks.iter().enumerate();
+        marks
+            .filter(move |(_, mark)| mark.may_be_packed(least))
+            .map(|(index, mark)| (index, &mark.who))
+    }
+
+    /// Compresses one of these.
+    pub(crate) fn pack_mark(&mut self, index: usize, least: usize) {
+        if let Some(mark) = self.marks.get_mut(index)
+            && let Whisper::Frame(frame) = &mark.whisper
+        {
+            let mut packed = Vec::new();
+            mark.packed =
+                deflate::pack(&mut packed, frame, least).then(|| Box::new(Bytes::from(packed)));
+        }
+    }
+
+    /// The twin of the frames for everybody.
+    pub(crate) fn take_twin(&mut self) -> Option<Box<Twin>> {
+        self.twin.take()
     }
 
     /// The frames for everybody, leaving none here.
@@ -158,6 +201,7 @@ impl Outgoing {
     /// Forgets the counts and marks of the last read, which were published.
     pub(crate) fn reset(&mut self) {
         self.frames.clear();
+        self.twin = None;
         self.broadcast = 0;
         self.messages = 0;
         self.payload = 0;
