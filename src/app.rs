@@ -399,6 +399,7 @@ fn door_options(config: &Config) -> anyhow::Result<door::Options> {
     };
     let connection = connection::Options {
         max_message: config.max_message,
+        compress: config.compress,
         ping: config.ping,
         ping_timeout: config.ping_timeout,
         stall_timeout: config.stall_timeout,

@@ -109,6 +109,9 @@ pub struct Config {
     pub max_message: usize,
     /// Largest message from the child, at least 1.
     pub max_child_message: usize,
+    /// The shortest message that is compressed for clients that can inflate it, at least 1; none = no
+    /// compression either way.
+    pub compress: Option<usize>,
     /// Time between pings; none = no pings.
     pub ping: Option<Duration>,
     /// How late a pong may be; none = nobody is closed for a missing pong.

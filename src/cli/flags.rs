@@ -20,6 +20,10 @@ pub(super) enum Frame {
     Gwsocket,
 }
 
+/// What `--compress` alone means: a shorter message shrinks by less than 280 bytes, and compressing it
+/// costs about as much (10 to 20 µs), whatever its length.
+const COMPRESS_LEAST: &str = "512";
+
 const ABOUT: &str = "Serve any program over websockets, in rooms that lose nothing";
 
 const LONG_ABOUT: &str = "\
@@ -375,6 +379,15 @@ pub(super) struct Cli {
     #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = values::size,
           help_heading = "Flow")]
     pub max_child_message: usize,
+
+    /// Compress messages of 512 bytes or MIN_SIZE and more, where clients can
+    ///
+    /// permessage-deflate, both ways, for clients that offer it, as browsers do; the others of a room
+    /// hear the same as it is. What everybody hears is compressed once. It trades processor time for
+    /// bandwidth, and should stay off where secrets and what others may choose share a message.
+    #[arg(long, value_name = "MIN_SIZE", num_args = 0..=1, require_equals = true,
+          default_missing_value = COMPRESS_LEAST, value_parser = values::size, help_heading = "Flow")]
+    pub compress: Option<usize>,
 
     /// Time between pings; 0 = none
     #[arg(long, value_name = "DURATION", default_value = "25s", value_parser = values::duration,

@@ -90,6 +90,7 @@ pub(super) fn validate(cli: Cli) -> Result<Config, String> {
         stall_timeout: cli.stall_timeout,
         max_message: cli.max_message,
         max_child_message: cli.max_child_message,
+        compress: cli.compress,
         ping: unless_zero(cli.ping),
         ping_timeout: unless_zero(cli.ping_timeout),
         metrics: cli.metrics || admin,

@@ -24,6 +24,7 @@ use super::{Door, Ends, Readiness, Refuse, Side};
 use crate::child;
 use crate::room::{BadName, Newcomer, RoomName};
 use crate::ws::connection::Connection;
+use crate::ws::deflate::{self, Agreement};
 use crate::ws::socket::Socket;
 
 /// RFC 6455 section 1.3.
@@ -44,6 +45,7 @@ pub(super) async fn join(door: Arc<Door>, side: Side, mut request: Request<Body>
     };
     let upgrade = hyper::upgrade::on(&mut request);
     let protocol = subprotocol(request.headers(), &door.options.subprotocols);
+    let agreed = extension(request.headers(), door.options.connection.compress);
     let (parts, _) = request.into_parts();
     let entrance = match come(&door, side, parts).await {
         Ok(entrance) => Ok(entrance),
@@ -59,12 +61,15 @@ pub(super) async fn join(door: Arc<Door>, side: Side, mut request: Request<Body>
     let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
     let headers = response.headers_mut();
     let entrance = match entrance {
-        // The server that took the client has answered its key, and chosen its protocol.
+        // The server that took the client has answered its key, and chosen its protocol and extension.
         Ok(Entrance::There(mut passage)) => {
             headers.extend(std::mem::take(&mut passage.headers));
             Ok(Entrance::There(passage))
         }
         here => {
+            if let (Ok(_), Some((_, answer))) = (&here, &agreed) {
+                headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, answer.clone());
+            }
             headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
             headers.extend(protocol.map(|protocol| (header::SEC_WEBSOCKET_PROTOCOL, protocol)));
             here
@@ -81,9 +86,18 @@ pub(super) async fn join(door: Arc<Door>, side: Side, mut request: Request<Body>
             let options = Arc::clone(&door.options.connection);
             // A task of its own, so that what the handshake needed is not kept for its life.
             match entrance {
-                Ok(Entrance::Here(place)) => door
-                    .tasks
-                    .spawn(Connection::new(socket, place, options, early)),
+                Ok(Entrance::Here(place)) => {
+                    let connection = match agreed {
+                        Some((agreed, _)) => {
+                            if let Some(least) = options.compress.filter(|_| agreed.hears_packed) {
+                                place.read_packed(least);
+                            }
+                            Connection::new(socket, place, options, early).inflating()
+                        }
+                        None => Connection::new(socket, place, options, early),
+                    };
+                    door.tasks.spawn(connection)
+                }
                 Ok(Entrance::There(passage)) => door.tasks.spawn((passage.carry)(socket, early)),
                 Err(close) => door
                     .tasks
@@ -280,6 +294,16 @@ fn subprotocol(headers: &HeaderMap, ours: &[String]) -> Option<HeaderValue> {
         .map(str::trim);
     let chosen = offered.find(|offer| ours.iter().any(|protocol| protocol == offer))?;
     HeaderValue::from_str(chosen).ok()
+}
+
+/// What is agreed to of the offered extensions, and the header that says so, where messages may be
+/// compressed.
+fn extension(headers: &HeaderMap, compress: Option<usize>) -> Option<(Agreement, HeaderValue)> {
+    compress?;
+    let offers = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS);
+    let agreed = deflate::agree(offers.iter().filter_map(|value| value.to_str().ok()))?;
+    let answer = HeaderValue::from_str(&agreed.answer).ok()?;
+    Some((agreed, answer))
 }
 
 /// The socket below HTTP, and what came early behind the handshake.

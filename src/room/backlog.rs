@@ -2,17 +2,24 @@
 //!
 //! It holds batches of encoded frames by stream position; readers keep [`Cursor`]s and take what
 //! comes after theirs. It promises that nothing within `limit` bytes of the fastest reader is
-//! dropped, and that its newest batch is never dropped for size. It knows no clients and no I/O.
+//! dropped, and that its newest batch is never dropped for size. A batch may have a twin for
+//! clients that read compressed frames; it counts as held, and is what goes first. It knows no
+//! clients and no I/O.
 
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
+
+use super::twin::{Growing, Twin};
 
 /// Batches appended since the last merge that make another worthwhile: bounds what the
 /// book-keeping of many small batches costs (256 × about 150 bytes) beside the bytes themselves.
 const LOOSE_MAX: usize = 256;
 /// What small batches are merged into: large enough for one write, small enough to copy cheaply.
 const MERGED: usize = 32 << 10;
+/// Which part of the limit twins may have beside as much as fits in the limit: the newest keep theirs
+/// even where somebody who lags keeps the plain bytes at the limit.
+const TWINS_PART: usize = 4;
 
 /// A place in the stream of everything the room's child has said to everybody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -27,11 +34,16 @@ pub(crate) struct Cursor {
 struct Batch {
     start: Cursor,
     bytes: Bytes,
+    twin: Option<Box<Twin>>,
 }
 
 impl Batch {
     fn end(&self) -> u64 {
         self.start.at + self.bytes.len() as u64
+    }
+
+    fn twin_held(&self) -> usize {
+        self.twin.as_ref().map_or(0, |twin| twin.held())
     }
 }
 
@@ -44,7 +56,9 @@ pub(crate) struct Behind;
 pub(crate) struct Backlog {
     batches: VecDeque<Batch>,
     end: Cursor,
+    /// Bytes of batches, and of twins.
     held: usize,
+    twins_held: usize,
     limit: usize,
     loose: usize,
 }
@@ -56,6 +70,7 @@ impl Backlog {
             batches: VecDeque::new(),
             end: Cursor::default(),
             held: 0,
+            twins_held: 0,
             limit,
             loose: 0,
         }
@@ -75,11 +90,11 @@ impl Backlog {
 
     /// Bytes held.
     pub(crate) fn held(&self) -> usize {
-        self.held
+        self.held + self.twins_held
     }
 
-    /// Appends whole frames that hold `messages` messages.
-    pub(crate) fn append(&mut self, bytes: Bytes, messages: u64) {
+    /// Appends whole frames that hold `messages` messages, and their twin.
+    pub(crate) fn append(&mut self, bytes: Bytes, messages: u64, twin: Option<Box<Twin>>) {
         if bytes.is_empty() {
             return;
         }
@@ -87,7 +102,9 @@ impl Backlog {
         self.end.at += bytes.len() as u64;
         self.end.messages += messages;
         self.held += bytes.len();
-        self.batches.push_back(Batch { start, bytes });
+        let batch = Batch { start, bytes, twin };
+        self.twins_held += batch.twin_held();
+        self.batches.push_back(batch);
         self.loose += 1;
     }
 
@@ -101,6 +118,7 @@ impl Backlog {
                 break;
             }
             self.held -= batch.bytes.len();
+            self.twins_held -= batch.twin_held();
             self.batches.pop_front();
         }
         if self.batches.is_empty() {
@@ -110,15 +128,33 @@ impl Backlog {
         } else if self.loose > LOOSE_MAX {
             self.merge();
         }
+        if self.twins_held > self.limit / TWINS_PART {
+            self.shed_twins();
+        }
+    }
+
+    /// Drops the oldest twins beyond what they may have.
+    fn shed_twins(&mut self) {
+        let most = (self.limit / TWINS_PART).max(self.limit.saturating_sub(self.held));
+        for batch in &mut self.batches {
+            if self.twins_held <= most {
+                break;
+            }
+            if let Some(twin) = batch.twin.take() {
+                self.twins_held -= twin.held();
+            }
+        }
     }
 
     /// Hands out what lies between `from` and `until` to `each`, until that returns false.
     ///
-    /// `until` is a frame boundary; slices never reach over it.
+    /// `until` is a frame boundary; slices never reach over it. With `packed` they are of twins,
+    /// where there are any.
     pub(crate) fn read(
         &self,
         from: Cursor,
         until: Cursor,
+        packed: bool,
         mut each: impl FnMut(Bytes, Cursor) -> bool,
     ) -> Result<(), Behind> {
         if from.at < self.start() {
@@ -134,20 +170,19 @@ impl Backlog {
                 break;
             }
             let begin = (at - batch.start.at) as usize;
-            let (bytes, after) = if batch.end() > until.at {
-                (
-                    batch
-                        .bytes
-                        .slice(begin..(until.at - batch.start.at) as usize),
-                    until,
-                )
+            let (end, after) = if batch.end() > until.at {
+                ((until.at - batch.start.at) as usize, until)
             } else {
                 let next = self
                     .batches
                     .get(index + 1)
                     .map_or(self.end, |next| next.start);
-                (batch.bytes.slice(begin..), next)
+                (batch.bytes.len(), next)
             };
+            let twin = batch.twin.as_ref().filter(|_| packed);
+            let bytes = twin
+                .and_then(|twin| twin.slice(begin, end))
+                .unwrap_or_else(|| batch.bytes.slice(begin..end));
             at = after.at;
             if !each(bytes, after) {
                 break;
@@ -160,125 +195,62 @@ impl Backlog {
     fn merge(&mut self) {
         self.loose = 0;
         let mut merged: VecDeque<Batch> = VecDeque::with_capacity(64);
-        let mut run: Option<(Cursor, BytesMut)> = None;
-        let flush = |run: &mut Option<(Cursor, BytesMut)>, merged: &mut VecDeque<Batch>| {
-            if let Some((start, bytes)) = run.take() {
-                merged.push_back(Batch {
-                    start,
-                    bytes: bytes.freeze(),
-                });
-            }
-        };
+        let mut run: Option<Run> = None;
         for batch in self.batches.drain(..) {
             if batch.bytes.len() >= MERGED / 2 {
-                flush(&mut run, &mut merged);
+                merged.extend(run.take().map(Run::done));
                 merged.push_back(batch);
                 continue;
             }
             if run
                 .as_ref()
-                .is_some_and(|(_, run)| run.len() + batch.bytes.len() > MERGED)
+                .is_some_and(|run| run.bytes.len() + batch.bytes.len() > MERGED)
             {
-                flush(&mut run, &mut merged);
+                merged.extend(run.take().map(Run::done));
             }
-            run.get_or_insert_with(|| (batch.start, BytesMut::with_capacity(MERGED)))
-                .1
-                .extend_from_slice(&batch.bytes);
+            run.get_or_insert_with(|| Run::new(batch.start)).add(&batch);
         }
-        flush(&mut run, &mut merged);
+        merged.extend(run.map(Run::done));
         self.batches = merged;
+        self.twins_held = self.batches.iter().map(Batch::twin_held).sum();
+    }
+}
+
+/// Small batches that become one.
+struct Run {
+    start: Cursor,
+    bytes: BytesMut,
+    twin: Option<Growing>,
+}
+
+impl Run {
+    fn new(start: Cursor) -> Self {
+        Run {
+            start,
+            bytes: BytesMut::with_capacity(MERGED),
+            twin: None,
+        }
+    }
+
+    fn add(&mut self, batch: &Batch) {
+        match (&batch.twin, &mut self.twin) {
+            (Some(twin), growing) => growing
+                .get_or_insert_with(|| Growing::after(&self.bytes))
+                .add(self.bytes.len(), twin),
+            (None, Some(growing)) => growing.add_plain(&batch.bytes),
+            (None, None) => {}
+        }
+        self.bytes.extend_from_slice(&batch.bytes);
+    }
+
+    fn done(self) -> Batch {
+        Batch {
+            start: self.start,
+            bytes: self.bytes.freeze(),
+            twin: self.twin.map(|twin| Box::new(twin.done())),
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn read_all(backlog: &Backlog, from: Cursor) -> Result<(Vec<u8>, Cursor), Behind> {
-        let mut heard = Vec::new();
-        let mut at = from;
-        backlog.read(from, backlog.end(), |bytes, after| {
-            heard.extend_from_slice(&bytes);
-            at = after;
-            true
-        })?;
-        Ok((heard, at))
-    }
-
-    #[test]
-    fn what_is_within_the_limit_of_the_fastest_stays() {
-        let mut backlog = Backlog::new(10);
-        for batch in [b"aaaaa", b"bbbbb", b"ccccc", b"ddddd"] {
-            backlog.append(Bytes::from_static(batch), 1);
-        }
-        backlog.trim(15, 0);
-        assert_eq!(
-            backlog.start(),
-            0,
-            "the end of the first is exactly ten behind"
-        );
-        backlog.trim(16, 0);
-        assert_eq!(backlog.start(), 5);
-        assert_eq!(read_all(&backlog, Cursor::default()), Err(Behind));
-    }
-
-    #[test]
-    fn the_newest_batch_is_never_too_old() {
-        let mut backlog = Backlog::new(10);
-        backlog.append(Bytes::from(vec![7; 1000]), 1);
-        backlog.trim(5000, 0);
-        assert_eq!(backlog.held(), 1000);
-    }
-
-    #[test]
-    fn what_everybody_has_passed_is_dropped() {
-        let mut backlog = Backlog::new(1 << 20);
-        backlog.append(Bytes::from_static(b"all heard"), 1);
-        backlog.trim(9, 9);
-        assert_eq!((backlog.held(), backlog.start()), (0, 9));
-    }
-
-    proptest! {
-        #[test]
-        fn every_reader_hears_every_byte_in_order_or_is_told(
-            steps in prop::collection::vec((1usize..80, 0usize..4, 0usize..3), 1..1200),
-            limit in 1usize..4000,
-        ) {
-            let mut backlog = Backlog::new(limit);
-            let mut said = Vec::new();
-            let mut readers = [Cursor::default(); 3];
-            let mut lost = [false; 3];
-            for (index, (size, who, reads)) in steps.into_iter().enumerate() {
-                let batch = vec![index as u8; size];
-                said.extend_from_slice(&batch);
-                backlog.append(Bytes::from(batch), 1);
-                if let Some(reader) = readers.get_mut(who).filter(|_| !lost[who]) {
-                    let from = *reader;
-                    let mut heard = Vec::new();
-                    let mut left = reads;
-                    match backlog.read(from, backlog.end(), |bytes, after| {
-                        heard.extend_from_slice(&bytes);
-                        *reader = after;
-                        left = left.saturating_sub(1);
-                        left > 0
-                    }) {
-                        Ok(()) => prop_assert_eq!(&heard[..], &said[from.at as usize..reader.at as usize]),
-                        Err(Behind) => lost[who] = true,
-                    }
-                }
-                let fastest = readers.iter().map(|reader| reader.at).max().unwrap_or(0);
-                let slowest = readers.iter().map(|reader| reader.at).min().unwrap_or(0);
-                backlog.trim(fastest, slowest);
-                for (who, reader) in readers.iter().enumerate() {
-                    if !lost[who] && reader.at < backlog.start() {
-                        prop_assert!(fastest - reader.at > limit as u64, "dropped within the limit");
-                    }
-                }
-            }
-            let (rest, at) = read_all(&backlog, Cursor { at: backlog.start(), messages: 0 }).expect("held");
-            prop_assert_eq!(at, backlog.end());
-            prop_assert_eq!(&rest[..], &said[said.len() - rest.len()..]);
-        }
-    }
-}
+mod tests;

@@ -23,7 +23,7 @@ impl Backlog {
 
     /// Appends whole frames that hold so many messages.
     pub fn append(&mut self, bytes: Bytes, messages: u64) {
-        self.backlog.append(bytes, messages);
+        self.backlog.append(bytes, messages, None);
     }
 
     /// Every reader takes all it has not taken, piece by piece; returns how many bytes they took
@@ -33,7 +33,7 @@ impl Backlog {
         for cursor in &mut self.cursors {
             let read = self
                 .backlog
-                .read(*cursor, self.backlog.end(), |bytes, after| {
+                .read(*cursor, self.backlog.end(), false, |bytes, after| {
                     taken += bytes.len();
                     each(bytes);
                     *cursor = after;

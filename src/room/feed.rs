@@ -5,34 +5,34 @@
 //! it under one lock, and wakes the tasks that it names after the lock is gone.
 
 mod pace;
+mod packed;
 mod patience;
+mod side;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::task::Waker;
 use std::time::Instant;
 
 use bytes::Bytes;
+use rustc_hash::FxHashMap;
 use slab::Slab;
 
 use super::backlog::{Backlog, Cursor};
 use super::close::Close;
 use super::history::History;
-use super::outgoing::{Outgoing, Whisper, Who};
+use super::outgoing::{Outgoing, Whisper};
 use super::piece::{Begun, Piece};
 use super::turns::{Turn, Turns};
 use crate::frame::{ClientId, Kind};
 use crate::ws::codec;
 use patience::Care;
 pub(super) use patience::{Brink, LOOK, Patience};
+use side::Side;
 
 /// Pieces handed out for one write: as many as one `writev` takes well.
 const PIECES_MAX: usize = 64;
 /// Bytes handed out for one write, unless a single piece is longer.
 const WRITE_MAX: usize = 256 << 10;
-/// Pongs that may wait in a side queue, of at most 125 bytes each.
-const PONGS_MAX: u8 = 32;
-/// What an entry of a side queue costs beside its bytes.
-const SIDE_COST: usize = 64;
 /// Bytes held since the last look at all cursors that make another look worthwhile.
 const SCAN_EVERY: usize = 256 << 10;
 
@@ -61,15 +61,6 @@ pub(crate) enum Next {
 }
 
 #[derive(Debug)]
-struct Side {
-    at: Cursor,
-    cost: usize,
-    /// A pong of ours, not a message of the child.
-    pong: bool,
-    whisper: Whisper,
-}
-
-#[derive(Debug)]
 struct Member {
     id: ClientId,
     cursor: Cursor,
@@ -85,6 +76,8 @@ struct Member {
     expelled: bool,
     /// Pongs in its side queue.
     pongs: u8,
+    /// It reads compressed frames.
+    packed: bool,
     /// Told to end by the child, behind what it has yet to hear; and since when. Boxed, like all
     /// that few clients ever have: rooms have many.
     kicked: Option<Box<(Close, Instant)>>,
@@ -122,7 +115,10 @@ pub(crate) struct Feed {
     limit: usize,
     slow: Slow,
     members: Slab<Member>,
-    keys: HashMap<u32, usize>,
+    /// How many of them read compressed frames.
+    packed: usize,
+    /// Ids are ours, so that nobody can choose them to collide.
+    keys: FxHashMap<u32, usize>,
     /// Members that have not taken all there is.
     lagging: usize,
     fastest: u64,
@@ -142,7 +138,8 @@ impl Feed {
             limit,
             slow,
             members: Slab::new(),
-            keys: HashMap::new(),
+            packed: 0,
+            keys: FxHashMap::default(),
             lagging: 0,
             fastest: 0,
             scan_at: SCAN_EVERY,
@@ -181,6 +178,7 @@ impl Feed {
             care: Care::default(),
             expelled: false,
             pongs: 0,
+            packed: false,
             kicked: None,
         };
         let key = self.members.insert(member);
@@ -196,6 +194,7 @@ impl Feed {
         self.turns.settle(&mut member.turn);
         self.keys.remove(&member.id.get());
         self.side_cost -= member.side_cost;
+        self.packed -= usize::from(member.packed);
         if member.cursor.at < self.backlog.end().at {
             self.lagging -= 1;
         }
@@ -245,7 +244,7 @@ impl Feed {
                 at: start.at + mark.offset,
                 messages: start.messages + mark.messages,
             };
-            unknown += self.whisper(at, &mark.who, &mark.whisper, wake);
+            unknown += self.whisper(at, mark, wake);
         }
         let frames = outgoing.take_frames();
         if frames.is_empty() || self.members.is_empty() || self.ended.is_some() {
@@ -253,7 +252,8 @@ impl Feed {
             self.hold_side_bound(queued, wake);
             return unknown;
         }
-        self.backlog.append(frames, outgoing.broadcast);
+        self.backlog
+            .append(frames, outgoing.broadcast, outgoing.take_twin());
         self.lagging = self.members.len();
         for (_, member) in &mut self.members {
             member.tell(wake);
@@ -297,119 +297,6 @@ impl Feed {
 
     fn next_scan(&self) -> usize {
         self.backlog.held() + SCAN_EVERY.min(self.limit / 4).max(1)
-    }
-
-    fn whisper(&mut self, at: Cursor, who: &Who, whisper: &Whisper, wake: &mut Vec<Waker>) -> u64 {
-        match who {
-            Who::Only(ids) => {
-                let mut unknown = 0;
-                for id in ids {
-                    match self.keys.get(id) {
-                        Some(&key) => self.side(key, at, whisper, ids.len(), wake),
-                        None => unknown += 1,
-                    }
-                }
-                unknown
-            }
-            Who::Except(ids) => {
-                let others = self.members.len().saturating_sub(ids.len()).max(1);
-                let keys: Vec<usize> = self
-                    .members
-                    .iter()
-                    .filter(|(_, member)| !ids.contains(&member.id.get()))
-                    .map(|(key, _)| key)
-                    .collect();
-                for key in keys {
-                    self.side(key, at, whisper, others, wake);
-                }
-                ids.iter().filter(|id| !self.keys.contains_key(id)).count() as u64
-            }
-        }
-    }
-
-    /// Queues a whisper that `sharers` clients hear, whose bytes they share.
-    fn side(
-        &mut self,
-        key: usize,
-        at: Cursor,
-        whisper: &Whisper,
-        sharers: usize,
-        wake: &mut Vec<Waker>,
-    ) {
-        let Some(member) = self.members.get_mut(key) else {
-            return;
-        };
-        if member.expelled {
-            return;
-        }
-        let (bytes, whisper) = match whisper {
-            Whisper::Frame(frame) => (frame.len(), Whisper::Frame(frame.clone())),
-            Whisper::Close(close) => (0, Whisper::Close(close.clone())),
-        };
-        let cost = bytes.div_ceil(sharers.max(1)) + SIDE_COST;
-        if let Whisper::Close(close) = &whisper {
-            // It is told even if its socket is full: from now on nothing is heard from it.
-            let since = Instant::now();
-            member
-                .kicked
-                .get_or_insert_with(|| Box::new((close.clone(), since)));
-            wake.extend(member.waker.take());
-        }
-        member.side.push_back(Side {
-            at,
-            cost,
-            pong: false,
-            whisper,
-        });
-        member.side_cost += cost;
-        self.side_cost += cost;
-        member.tell(wake);
-    }
-
-    /// All side queues stay within the limit together: the largest goes. What others have not
-    /// read of the backlog does not count: it has a bound of its own, and is not the fault of who
-    /// is spoken to. One message alone, however big, is never too much, nor is what a single read
-    /// added to the `queued` bytes that let the pump read.
-    fn hold_side_bound(&mut self, queued: usize, wake: &mut Vec<Waker>) {
-        if queued <= self.limit / 2 {
-            return;
-        }
-        while self.side_cost > self.limit {
-            let largest = self
-                .members
-                .iter()
-                .filter(|(_, member)| member.side.len() > 1)
-                .max_by_key(|(_, member)| member.side_cost);
-            let Some((key, _)) = largest else { return };
-            let Some(member) = self.members.get_mut(key) else {
-                return;
-            };
-            member.expel(&mut self.turns, wake);
-            member.side = VecDeque::new();
-            member.pongs = 0;
-            self.side_cost -= std::mem::take(&mut member.side_cost);
-        }
-    }
-
-    /// Answers a ping of the client at `key`, behind what there is for it now: so that a pong
-    /// proves to a client that it has heard all that was said before.
-    pub(crate) fn pong(&mut self, key: usize, frame: Bytes) {
-        let end = self.backlog.end();
-        let Some(member) = self.members.get_mut(key) else {
-            return;
-        };
-        if member.pongs < PONGS_MAX {
-            member.pongs += 1;
-            member.side.push_back(Side {
-                at: end,
-                cost: 0,
-                pong: true,
-                whisper: Whisper::Frame(frame),
-            });
-        } else if let Some(last) = member.side.iter_mut().rev().find(|side| side.pong) {
-            // RFC 6455 section 5.5.3: the newest of several pings is enough.
-            last.whisper = Whisper::Frame(frame);
-        }
     }
 
     /// See [`super::live::Room::kicked`].
@@ -462,16 +349,18 @@ impl Feed {
         loop {
             let entry = side.next();
             let until = entry.map_or(end, |entry| entry.at.min(end));
-            let read = self.backlog.read(cursor, until, |bytes, after| {
-                bytes_out += bytes.len();
-                cursor = after;
-                pieces.push(Piece {
-                    bytes,
-                    after,
-                    side: false,
+            let read = self
+                .backlog
+                .read(cursor, until, member.packed, |bytes, after| {
+                    bytes_out += bytes.len();
+                    cursor = after;
+                    pieces.push(Piece {
+                        bytes,
+                        after,
+                        side: false,
+                    });
+                    pieces.len() < PIECES_MAX && bytes_out < WRITE_MAX
                 });
-                pieces.len() < PIECES_MAX && bytes_out < WRITE_MAX
-            });
             debug_assert!(read.is_ok(), "checked above");
             let full = pieces.len() >= PIECES_MAX || bytes_out >= WRITE_MAX;
             let Some(entry) = entry.filter(|entry| !full && cursor.at >= entry.at.at) else {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -91,6 +91,8 @@ pub struct Room {
     kicks: AtomicBool,
     /// Whether the room does not linger.
     ends_when_empty: bool,
+    /// The shortest message that is compressed; 0 while nobody reads compressed frames.
+    pub(super) pack_least: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -187,6 +189,7 @@ impl Room {
             counts: Counts::default(),
             kicks: AtomicBool::new(false),
             ends_when_empty: options.linger.is_zero(),
+            pack_least: AtomicUsize::new(0),
         }
     }
 
@@ -312,6 +315,7 @@ impl Room {
             *self.metadata.lock() = Some(metadata);
             self.tell(RoomEvent::Changed(self.name.clone()));
         }
+        self.pack(outgoing);
         let mut wake = Vec::new();
         let mut hall = self.hall.lock();
         if outgoing.closes() {
@@ -417,6 +421,7 @@ impl Room {
         let mut wake = Vec::new();
         let mut hall = self.hall.lock();
         hall.feed.leave(key, &mut wake);
+        self.note_packed(&hall.feed);
         let empty = hall.feed.len() == 0;
         if empty && self.ends_when_empty {
             // At once: whoever comes next meets a new child, not one that is about to be ended.

@@ -20,12 +20,14 @@ mod name;
 mod options;
 mod outgoing;
 mod ownership;
+mod packing;
 mod piece;
 mod place;
 mod pumps;
 mod rooms;
 mod supervisor;
 mod turns;
+mod twin;
 
 pub use close::Close;
 pub(crate) use feed::Next;

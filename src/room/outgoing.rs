@@ -4,28 +4,33 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use tracing::trace;
 
 use super::close::Close;
 use super::history::Keep;
+use super::twin::Twin;
 use crate::frame::{Audience, Drop, Event, Kind};
-use crate::ws::codec;
+use crate::ws::{codec, deflate};
 
 /// A scratch buffer above this is given away rather than copied and kept.
 const SCRATCH_MAX: usize = 1 << 20;
+
+/// Ids of clients: most messages that are not for everybody are for one.
+type Ids = SmallVec<[u32; 4]>;
 
 /// Who a mark is for.
 #[derive(Debug)]
 pub(crate) enum Who {
     /// These clients.
-    Only(Box<[u32]>),
+    Only(Ids),
     /// Everybody but these.
-    Except(Box<[u32]>),
+    Except(Ids),
 }
 
 /// What single clients hear or suffer.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Whisper {
     /// One encoded frame.
     Frame(Bytes),
@@ -42,6 +47,31 @@ pub(crate) struct Mark {
     pub(crate) messages: u64,
     pub(crate) who: Who,
     pub(crate) whisper: Whisper,
+    /// The frame, compressed, for those of them who read such frames.
+    pub(crate) packed: Option<Box<Bytes>>,
+}
+
+impl Mark {
+    /// As somebody hears it who reads compressed frames, or does not.
+    pub(crate) fn form(&self, packed: bool) -> Whisper {
+        match self.packed.as_deref().filter(|_| packed) {
+            Some(frame) => Whisper::Frame(frame.clone()),
+            None => self.whisper.clone(),
+        }
+    }
+
+    /// The same, for the only one who hears it.
+    pub(crate) fn into_form(self, packed: bool) -> Whisper {
+        match self.packed.filter(|_| packed) {
+            Some(frame) => Whisper::Frame(*frame),
+            None => self.whisper,
+        }
+    }
+
+    /// Whether it is a frame with a message of at least `least` bytes, about.
+    fn may_be_packed(&self, least: usize) -> bool {
+        matches!(&self.whisper, Whisper::Frame(frame) if frame.len() > least)
+    }
 }
 
 /// See the module's documentation. Kept by the pump and reused for every read.
@@ -52,6 +82,7 @@ pub(crate) struct Outgoing {
     /// The copies, oldest first, as many as are kept at the most.
     pub(crate) kept: VecDeque<Bytes>,
     frames: Vec<u8>,
+    twin: Option<Box<Twin>>,
     /// Messages for everybody among the frames.
     pub(crate) broadcast: u64,
     /// Messages of any audience, and their payload bytes.
@@ -124,7 +155,8 @@ impl Outgoing {
     }
 
     fn some(&mut self, who: Who, kind: Kind, payload: &[u8]) {
-        let mut frame = Vec::with_capacity(payload.len() + 10);
+        // Exactly as much: a buffer with room to spare costs another allocation to share.
+        let mut frame = Vec::with_capacity(codec::encoded_len(payload.len()));
         codec::put_message(&mut frame, kind, payload);
         self.mark(who, Whisper::Frame(frame.into()));
     }
@@ -136,6 +168,7 @@ impl Outgoing {
             messages: self.broadcast,
             who,
             whisper,
+            packed: None,
         });
     }
 
@@ -143,6 +176,37 @@ impl Outgoing {
     pub(crate) fn closes(&self) -> bool {
         let is_close = |mark: &Mark| matches!(mark.whisper, Whisper::Close(_));
         self.marks.iter().any(is_close)
+    }
+
+    /// Compresses once what many will read: messages of at least `least` bytes, those for everybody.
+    ///
+    /// For a batch that is complete, so that a room in which nobody reads such frames pays nothing.
+    pub(crate) fn pack_frames(&mut self, least: usize) {
+        self.twin = Twin::of(&self.frames, least).map(Box::new);
+    }
+
+    /// Which of what is for single clients may be worth compressing, and for whom it is.
+    pub(crate) fn packable(&self, least: usize) -> impl Iterator<Item = (usize, &Who)> {
+        let marks = self.marks.iter().enumerate();
+        marks
+            .filter(move |(_, mark)| mark.may_be_packed(least))
+            .map(|(index, mark)| (index, &mark.who))
+    }
+
+    /// Compresses one of these.
+    pub(crate) fn pack_mark(&mut self, index: usize, least: usize) {
+        if let Some(mark) = self.marks.get_mut(index)
+            && let Whisper::Frame(frame) = &mark.whisper
+        {
+            let mut packed = Vec::new();
+            mark.packed =
+                deflate::pack(&mut packed, frame, least).then(|| Box::new(Bytes::from(packed)));
+        }
+    }
+
+    /// The twin of the frames for everybody.
+    pub(crate) fn take_twin(&mut self) -> Option<Box<Twin>> {
+        self.twin.take()
     }
 
     /// The frames for everybody, leaving none here.
@@ -158,6 +222,7 @@ impl Outgoing {
     /// Forgets the counts and marks of the last read, which were published.
     pub(crate) fn reset(&mut self) {
         self.frames.clear();
+        self.twin = None;
         self.broadcast = 0;
         self.messages = 0;
         self.payload = 0;

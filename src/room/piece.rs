@@ -67,6 +67,7 @@ impl Begun {
 mod tests {
     use super::*;
     use crate::frame::Kind;
+    use crate::ws::deflate;
 
     #[test]
     fn what_is_begun_is_ended_and_no_more() {
@@ -83,5 +84,18 @@ mod tests {
             let shared = begun.rest().as_ptr() == piece[12..].as_ptr();
             assert_eq!(shared, length > CUT_COPY_MAX, "a long one is shared");
         }
+    }
+    #[test]
+    fn a_compressed_frame_that_is_begun_is_ended_too() {
+        let mut plain = Vec::new();
+        codec::put_message(&mut plain, Kind::Text, &b"again and ".repeat(300));
+        let mut batch = Vec::new();
+        for _ in 0..3 {
+            assert!(deflate::pack(&mut batch, &plain, 0));
+        }
+        let length = batch.len() / 3;
+        let mut begun = Begun::new(batch.clone().into(), length + 1);
+        begun.cut_to_frame();
+        assert_eq!(begun.rest(), &batch[length + 1..2 * length]);
     }
 }

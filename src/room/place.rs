@@ -242,6 +242,13 @@ impl Place {
         begun
     }
 
+    /// From now on the client reads compressed frames, where messages of at least `least` bytes were worth it.
+    pub(crate) fn read_packed(&self, least: usize) {
+        if let Some(key) = self.key {
+            self.room.read_packed(key, least);
+        }
+    }
+
     /// The client no longer hears; what it said before may still be on its way.
     pub fn stop_hearing(&mut self) {
         if let Some(key) = self.key.take() {

@@ -4,6 +4,7 @@
 //! read is unmasked where it stands and handed out as a slice, without a copy. Errors carry the
 //! close code that the RFC asks for. It does no I/O and knows nothing of rooms.
 
+use super::deflate;
 use crate::frame::Kind;
 
 /// Longest payload of a control frame (RFC 6455 section 5.5).
@@ -19,6 +20,9 @@ const BINARY: u8 = 0x2;
 const CLOSE: u8 = 0x8;
 const PING: u8 = 0x9;
 const PONG: u8 = 0xA;
+
+/// Of the first byte of a frame: its message is compressed (RFC 7692 section 6).
+const RSV1: u8 = 0x40;
 
 /// What a client said.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,6 +46,10 @@ pub enum Violation {
     /// A text message or close reason that is not UTF-8: close code 1007.
     #[error("text is not UTF-8")]
     NotUtf8,
+    /// What should be deflate data is none, or ends too early: close code 1007. RFC 7692 names no code; the
+    /// frames are right, so it is no fault of the protocol but of what a message holds.
+    #[error("message is not deflate data")]
+    NotDeflate,
     /// A message above the limit: close code 1009.
     #[error("message over {0} bytes")]
     TooBig(usize),
@@ -52,7 +60,7 @@ impl Violation {
     pub fn code(self) -> u16 {
         match self {
             Violation::Protocol(_) => 1002,
-            Violation::NotUtf8 => 1007,
+            Violation::NotUtf8 | Violation::NotDeflate => 1007,
             Violation::TooBig(_) => 1009,
         }
     }
@@ -83,6 +91,10 @@ pub struct Decoder {
     header: [u8; HEADER_MAX],
     header_len: u8,
     closed: bool,
+    /// Messages may come compressed.
+    inflates: bool,
+    /// The message being assembled is compressed.
+    packed: bool,
     begun: u32,
     frame: Option<Frame>,
     /// Of the message being assembled; `None` between messages.
@@ -109,11 +121,19 @@ impl Decoder {
             header: [0; HEADER_MAX],
             header_len: 0,
             closed: false,
+            inflates: false,
+            packed: false,
             begun: 0,
             frame: None,
             kind: None,
             pieces: None,
         }
+    }
+
+    /// From now on messages may come compressed, as the handshake agreed; the limit is for what they
+    /// become.
+    pub fn inflate(&mut self) {
+        self.inflates = true;
     }
 
     /// Whether a message or frame has begun and not ended.
@@ -196,7 +216,8 @@ impl Decoder {
     }
 
     fn check_start(&self, first: u8, second: u8) -> Result<(), Violation> {
-        if first & 0x70 != 0 {
+        let packed = first & 0x70 == RSV1 && matches!(first & 0x0F, TEXT | BINARY);
+        if first & 0x70 != 0 && !(packed && self.inflates) {
             return Err(Violation::Protocol("reserved bits set"));
         }
         if second & 0x80 == 0 {
@@ -245,11 +266,17 @@ impl Decoder {
         let mut mask = [0; 4];
         mask.copy_from_slice(&header[mask_at..mask_at + 4]);
         let data = opcode & 0x8 == 0;
-        let begun = self
-            .pieces
-            .as_ref()
-            .map_or(0, |pieces| pieces.message.len());
-        let room = self.limit.saturating_sub(begun) as u64;
+        if data && opcode != CONTINUATION {
+            self.packed = header[0] & RSV1 != 0;
+        }
+        let most = if self.packed {
+            deflate::longest(self.limit)
+        } else {
+            self.limit
+        };
+        let begun = self.pieces.as_ref();
+        let begun = begun.map_or(0, |pieces| pieces.message.len());
+        let room = most.saturating_sub(begun) as u64;
         if data && length > room {
             return Err(Violation::TooBig(self.limit));
         }
@@ -278,6 +305,9 @@ impl Decoder {
             return Ok(Flow::More);
         };
         let last = frame.fin && frame.left == 0;
+        if self.packed {
+            return self.packed_data(kind, last, piece, each);
+        }
         let begun = self.pieces.as_ref();
         if last && begun.is_none_or(|pieces| pieces.message.is_empty()) {
             // The common case: nothing was kept, the whole message is this slice.
@@ -300,6 +330,34 @@ impl Decoder {
         self.pieces = None;
         self.kind = None;
         Ok(each(Event::Message(kind, &message)))
+    }
+
+    /// A compressed message is kept as it comes, and inflated when it is whole: what is between
+    /// two reads of it must not occupy what all connections of a thread share.
+    fn packed_data(
+        &mut self,
+        kind: Kind,
+        last: bool,
+        piece: &[u8],
+        each: &mut impl FnMut(Event<'_>) -> Flow,
+    ) -> Result<Flow, Violation> {
+        if !last {
+            let pieces = self.pieces.get_or_insert_default();
+            pieces.message.extend_from_slice(piece);
+            return Ok(Flow::More);
+        }
+        let kept = self.pieces.take().map(|mut pieces| {
+            pieces.message.extend_from_slice(piece);
+            pieces.message
+        });
+        let payload = kept.as_deref().unwrap_or(piece);
+        (self.kind, self.packed) = (None, false);
+        deflate::inflate(payload, self.limit, |message| {
+            if kind == Kind::Text && simdutf8::basic::from_utf8(message).is_err() {
+                return Err(Violation::NotUtf8);
+            }
+            Ok(each(Event::Message(kind, message)))
+        })
     }
 
     fn control(
@@ -408,6 +466,12 @@ pub fn put_message(out: &mut Vec<u8>, kind: Kind, payload: &[u8]) {
     put_frame(out, opcode, payload);
 }
 
+/// Appends a frame that holds a whole message; `packed` is its payload as compressed, and `first`
+/// the first byte of the frame that holds it plain.
+pub(super) fn put_packed(out: &mut Vec<u8>, first: u8, packed: &[u8]) {
+    put_frame(out, first | RSV1, packed);
+}
+
 /// Appends a ping without payload.
 pub fn put_ping(out: &mut Vec<u8>) {
     put_frame(out, PING, &[]);
@@ -434,6 +498,16 @@ pub fn cut(reason: &str) -> &str {
     &reason[..reason.floor_char_boundary(REASON_MAX)]
 }
 
+/// The length of a frame of ours around a payload of that length.
+pub fn encoded_len(payload: usize) -> usize {
+    payload
+        + match payload {
+            ..126 => 2,
+            126..=0xFFFF => 4,
+            _ => 10,
+        }
+}
+
 fn put_frame(out: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
     let first = 0x80 | opcode;
     match payload.len() {
@@ -453,8 +527,21 @@ fn put_frame(out: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
 /// The length of the frame of ours that `bytes` begins with, header included. `None`: the header
 /// is not whole, which for bytes we encoded means that nothing is left.
 pub fn frame_len(bytes: &[u8]) -> Option<usize> {
+    let (header, payload) = lengths(bytes)?;
+    header.checked_add(payload)
+}
+
+/// The first byte and the payload of the frame of ours that `bytes` begins with.
+pub(super) fn first_and_payload(bytes: &[u8]) -> Option<(u8, &[u8])> {
+    let (header, payload) = lengths(bytes)?;
+    let payload = bytes.get(header..header.checked_add(payload)?)?;
+    Some((*bytes.first()?, payload))
+}
+
+/// Of the header and of the payload of the frame of ours that `bytes` begins with.
+fn lengths(bytes: &[u8]) -> Option<(usize, usize)> {
     let second = *bytes.get(1)?;
-    let (header, payload): (usize, usize) = match second & 0x7F {
+    Some(match second & 0x7F {
         126 => (
             4,
             usize::from(u16::from_be_bytes([*bytes.get(2)?, *bytes.get(3)?])),
@@ -464,8 +551,7 @@ pub fn frame_len(bytes: &[u8]) -> Option<usize> {
             (10, usize::try_from(u64::from_be_bytes(long)).ok()?)
         }
         short => (2, usize::from(short)),
-    };
-    header.checked_add(payload)
+    })
 }
 
 #[cfg(test)]

@@ -44,6 +44,9 @@ thread_local! {
 pub struct Options {
     /// Longest message of a client, in bytes.
     pub max_message: usize,
+    /// The shortest message that is compressed for clients that agree to that; `None`: no client is
+    /// offered it.
+    pub compress: Option<usize>,
     /// A ping is sent after so long a silence; `None`: never.
     pub ping: Option<Duration>,
     /// How long the answer to a ping may take; `None`: nobody is closed for it.
@@ -138,6 +141,13 @@ impl Connection {
             )),
             options,
         }
+    }
+
+    /// What the client says may come compressed, as the handshake agreed.
+    #[must_use]
+    pub fn inflating(mut self) -> Self {
+        self.decoder.inflate();
+        self
     }
 
     /// A connection that is closed right after its handshake, without a place.

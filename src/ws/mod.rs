@@ -1,8 +1,10 @@
 //! The wire: RFC 6455 on the raw socket, and the life of one client's connection.
 //!
-//! [`codec`] is pure; [`connection`] drives one socket for one place in a room.
+//! [`codec`] is pure, and [`deflate`] beside it; [`connection`] drives one socket for one place in a
+//! room.
 
 pub mod codec;
 pub mod connection;
+pub mod deflate;
 mod moment;
 pub mod socket;

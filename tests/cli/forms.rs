@@ -251,6 +251,10 @@ const FORMS: &[(&str, Holds)] = &[
     ("--max-child-message 2GB", |c| {
         c.max_child_message == 2_000_000_000
     }),
+    ("", |c| c.compress.is_none()),
+    ("--compress", |c| c.compress == Some(512)),
+    ("--compress=2", |c| c.compress == Some(2)),
+    ("--compress=2KiB", |c| c.compress == Some(2048)),
     ("--slow disconnect", |c| c.slow == Slow::Disconnect),
     ("--slow drop", |c| c.slow == Slow::Drop),
     ("--slow block", |c| c.slow == Slow::Block),
@@ -392,6 +396,8 @@ const BAD: &[&str] = &[
     "--stall-timeout 0",
     "--max-message 0",
     "--max-child-message 0",
+    "--compress=0.5",
+    "--compress=always",
     "--ping x",
     "--ping-timeout x",
     "--metrics-rooms -1",

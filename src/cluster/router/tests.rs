@@ -1,5 +1,6 @@
 //! Clients at the doors of a fleet: wherever they come, they find their room.
 
+mod compressed;
 mod stage;
 
 use std::net::SocketAddr;

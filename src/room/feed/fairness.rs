@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::Waker;
 
+use super::side::SIDE_COST;
 use super::tests::{Count, id};
 use super::*;
 use crate::frame::{Audience, Event};

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::frame::{Audience, Event};
+use crate::room::outgoing::Who;
 
 fn enter(feed: &mut Feed, number: u32) -> usize {
     feed.enter(id(number), None)
@@ -390,4 +391,54 @@ fn a_room_that_shrinks_keeps_those_who_stay() {
     publish(&mut feed, &[(Audience::Everyone, b"still here")]);
     let (written, _) = write(&mut feed, keys[6], &mut None, usize::MAX);
     assert_eq!(payloads(&written), [b"still here"]);
+}
+
+/// Frames of ours as the one who reads them hears them: whether compressed, and how long.
+fn forms(feed: &mut Feed, key: usize) -> Vec<(bool, usize)> {
+    let (bytes, _) = write(feed, key, &mut None, usize::MAX);
+    let mut forms = Vec::new();
+    let mut rest = &bytes[..];
+    while let Some(length) = codec::frame_len(rest) {
+        forms.push((rest[0] & 0x40 != 0, length));
+        rest = &rest[length..];
+    }
+    assert!(rest.is_empty(), "a frame was cut");
+    forms
+}
+
+#[test]
+fn whoever_reads_compressed_frames_gets_them_between_what_is_for_one() {
+    let mut feed = Feed::new(1 << 20, Slow::Disconnect);
+    let (ann, bob) = (enter(&mut feed, 1), enter(&mut feed, 2));
+    feed.read_packed(ann);
+    assert!(feed.is_read_packed());
+    assert!(feed.is_read_packed_by(&Who::Only([1, 2].as_slice().into())));
+    assert!(!feed.is_read_packed_by(&Who::Only([2, 3].as_slice().into())));
+    assert!(feed.is_read_packed_by(&Who::Except([2].as_slice().into())));
+    assert!(!feed.is_read_packed_by(&Who::Except([1].as_slice().into())));
+    let long = [b'x'; 1000];
+    let mut outgoing = Outgoing::default();
+    message(Audience::Everyone, b"short", &mut outgoing);
+    message(Audience::Everyone, &long, &mut outgoing);
+    message(Audience::Only(&[1, 2]), &long, &mut outgoing);
+    message(Audience::Everyone, &long, &mut outgoing);
+    outgoing.pack_frames(100);
+    let marks: Vec<usize> = outgoing.packable(100).map(|(index, _)| index).collect();
+    assert_eq!(marks, [0]);
+    outgoing.pack_mark(0, 100);
+    feed.publish(&mut outgoing, &mut Vec::new());
+    let plain = [(false, 7), (false, 1004), (false, 1004), (false, 1004)];
+    assert_eq!(forms(&mut feed, bob), plain);
+    let heard = forms(&mut feed, ann);
+    assert_eq!(
+        heard.iter().map(|(packed, _)| *packed).collect::<Vec<_>>(),
+        [false, true, true, true]
+    );
+    assert!(
+        heard[1..].iter().all(|(_, length)| *length < 30),
+        "{heard:?}"
+    );
+    assert_eq!(feed.held(), 0);
+    feed.leave(ann, &mut Vec::new());
+    assert!(!feed.is_read_packed());
 }

@@ -283,7 +283,9 @@ proptest! {
         let payloads: Vec<Vec<u8>> = lengths.iter().map(|length| vec![b'x'; *length]).collect();
         let mut out = Vec::new();
         for payload in &payloads {
+            let before = out.len();
             put_message(&mut out, Kind::Binary, payload);
+            prop_assert_eq!(out.len() - before, encoded_len(payload.len()));
         }
         let mut at = 0;
         for payload in &payloads {

@@ -13,13 +13,20 @@ fn headers() -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in [
         ("host", "play.example"),
-        ("connection", "Upgrade, X-Mine, Sec-WebSocket-Key"),
+        (
+            "connection",
+            "Upgrade, X-Mine, Sec-WebSocket-Key, Sec-WebSocket-Extensions",
+        ),
         ("upgrade", "websocket"),
         ("keep-alive", "5"),
         ("x-mine", "of this connection"),
         ("x-theirs", "for the child"),
         ("sec-websocket-key", "AAAAAAAAAAAAAAAAAAAAAA=="),
         ("sec-websocket-version", "13"),
+        (
+            "sec-websocket-extensions",
+            "permessage-deflate; client_max_window_bits",
+        ),
         ("scalesocket-peer-hops", "1"),
     ] {
         headers.append(
@@ -59,6 +66,7 @@ async fn a_pod_that_takes_the_client_hands_over_its_connection() {
     let (answer, request) = asked(
         b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
           Date: today\r\nSec-WebSocket-Accept: abc\r\nSec-WebSocket-Protocol: chat\r\n\
+          Sec-WebSocket-Extensions: permessage-deflate\r\n\
           Set-Cookie: a=1\r\nSet-Cookie: b=2\r\n\r\n\x81\x02hi",
     )
     .await;
@@ -75,6 +83,7 @@ async fn a_pod_that_takes_the_client_hands_over_its_connection() {
         said,
         [
             "sec-websocket-accept: abc",
+            "sec-websocket-extensions: permessage-deflate",
             "sec-websocket-protocol: chat",
             "set-cookie: a=1",
             "set-cookie: b=2"
@@ -93,6 +102,7 @@ async fn a_pod_that_takes_the_client_hands_over_its_connection() {
             "connection: upgrade",
             "host: play.example",
             "scalesocket-peer-hops: 1",
+            "sec-websocket-extensions: permessage-deflate; client_max_window_bits",
             "sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==",
             "sec-websocket-version: 13",
             "upgrade: websocket",

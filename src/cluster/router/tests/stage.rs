@@ -368,6 +368,7 @@ fn door_options() -> door::Options {
         admin: false,
         connection: Arc::new(connection::Options {
             max_message: 1 << 20,
+            compress: Some(512),
             ping: None,
             ping_timeout: None,
             stall_timeout: PATIENCE,
