@@ -11,6 +11,8 @@ pub(crate) const HEAD: usize = 125;
 
 /// Text frame.
 pub(crate) const TEXT: u8 = 1;
+/// Binary frame.
+pub(crate) const BINARY: u8 = 2;
 /// Close frame.
 pub(crate) const CLOSE: u8 = 8;
 /// Ping frame.
@@ -97,11 +99,52 @@ impl Reader {
     }
 }
 
+/// The payload of a stream of frames, in the pieces it comes in; for who compares every byte.
+#[derive(Debug, Default)]
+pub(crate) struct Payload {
+    /// A header that did not arrive in one piece.
+    carry: Vec<u8>,
+    /// Payload of the frame that still has to come.
+    left: usize,
+}
+
+impl Payload {
+    /// Hands every piece to `each`. Control frames end the stream for this reader.
+    pub(crate) fn feed(&mut self, mut bytes: &[u8], each: &mut impl FnMut(&[u8])) -> Result<()> {
+        while !bytes.is_empty() {
+            if self.left > 0 {
+                let (piece, rest) = bytes.split_at(self.left.min(bytes.len()));
+                each(piece);
+                self.left -= piece.len();
+                bytes = rest;
+                continue;
+            }
+            let (byte, rest) = bytes.split_at(1);
+            self.carry.extend_from_slice(byte);
+            bytes = rest;
+            if let Some((opcode, _, len)) = header(&self.carry)? {
+                if opcode >= CLOSE {
+                    bail!("a control frame: {opcode}");
+                }
+                self.left = len;
+                self.carry.clear();
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Appends a masked frame. The mask is zero: the payload stays readable, and the server does
 /// the same work for it.
 pub(crate) fn put_frame(out: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
+    put_header(out, opcode, payload.len());
+    out.extend_from_slice(payload);
+}
+
+/// Appends the header of such a frame.
+pub(crate) fn put_header(out: &mut Vec<u8>, opcode: u8, len: usize) {
     out.push(0x80 | opcode);
-    match payload.len() {
+    match len {
         len @ 0..=125 => out.push(0x80 | len as u8),
         len @ 126..=0xffff => {
             out.push(0x80 | 126);
@@ -113,7 +156,6 @@ pub(crate) fn put_frame(out: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
         }
     }
     out.extend_from_slice(&[0; 4]);
-    out.extend_from_slice(payload);
 }
 
 /// A request to join `room`.
@@ -164,6 +206,13 @@ mod tests {
                 reader.feed(piece, &mut each).unwrap();
             }
             assert_eq!(lens, [0, 1, 125, 126, 300, 70_000], "cut {cut}");
+            let (mut payload, mut bytes) = (Payload::default(), 0);
+            for piece in stream.chunks(cut) {
+                payload
+                    .feed(piece, &mut |piece| bytes += piece.len())
+                    .unwrap();
+            }
+            assert_eq!(bytes, lens.iter().sum::<usize>(), "cut {cut}");
         }
     }
 }
