@@ -11,17 +11,17 @@ PREDECESSOR=0.2.4  # crates.io
 WEBSOCKETD=0.4.1   # Debian's, or the Go module of that version
 SOCKETIFY=0.0.31   # PyPI; ships µWebSockets as a shared library
 
-# peer NAME STEP: runs STEP in a directory of its own, unless its version file tells that it is there.
+# peer NAME STAMP: runs the function NAME in a directory of its own, unless that was done for STAMP.
 peer() {
-    local name=$1 step=$2
-    [[ -s $cache/$name/version ]] && return
+    local name=$1 stamp=$2
+    [[ -s $cache/$name/version && $(cat "$cache/$name/stamp" 2>/dev/null) == "$stamp" ]] && return
     echo "peers: $name ..." >&2
     rm -rf "${cache:?}/$name"
     mkdir -p "$cache/$name"
     # A shell of its own, because errexit is off in what `if` tests.
     if (cd "$cache/$name" && export here PREDECESSOR WEBSOCKETD SOCKETIFY &&
-        bash -euo pipefail -c "$(declare -f "$step" fetch); $step") >"$cache/$name/log" 2>&1; then
-        rm -f "$cache/$name/absent"
+        bash -euo pipefail -c "$(declare -f "$name" fetch); $name") >"$cache/$name/log" 2>&1; then
+        echo "$stamp" >"$cache/$name/stamp"
     else
         tail -n 1 "$cache/$name/log" >"$cache/$name/absent"
         echo "peers: $name cannot be had: $(cat "$cache/$name/absent") ($cache/$name/log)" >&2
@@ -67,6 +67,6 @@ uwebsockets() {
     echo "µWebSockets as in socketify $SOCKETIFY (PyPI)" >version
 }
 
-peer predecessor predecessor
-peer websocketd websocketd
-peer uwebsockets uwebsockets
+peer predecessor "$PREDECESSOR"
+peer websocketd "$WEBSOCKETD"
+peer uwebsockets "$SOCKETIFY $(cksum <"$here/pubsub.c")"

@@ -135,7 +135,7 @@ mod tests {
         for (who, runs) in [("scalesocket", of), ("websocketd", over)] {
             for value in runs {
                 let run = Run::new(Faults::default()).with("rate", "", *value);
-                figures.take(&Key::new("echo", "", who), run);
+                figures.take(&Key::new("echo", "", who), Ok(run), false);
             }
         }
         figures
@@ -163,7 +163,8 @@ mod tests {
         let alone = figures(&[90.0], &[]);
         assert_eq!(bar(r#""least": 0.0"#).fares(&alone), Fares::Unmeasured);
         let mut failed = figures(&[90.0], &[45.0]);
-        failed.note(&Key::new("echo", "", "scalesocket"), "lost one");
+        let key = Key::new("echo", "", "scalesocket");
+        failed.take(&key, Err(anyhow::anyhow!("it hangs")), false);
         assert_eq!(bar(r#""least": 0.0"#).fares(&failed), Fares::Unmeasured);
     }
 

@@ -67,15 +67,30 @@ pub(crate) struct Figures {
 }
 
 impl Figures {
-    /// One more run; says what was found in it.
-    pub(crate) fn take(&mut self, key: &Key, run: Run) -> String {
+    /// One more run: what was found in it, and whether it was one that counts. A run that lost,
+    /// doubled or misplaced messages measures nothing, but for a peer's that says otherwise.
+    pub(crate) fn take(&mut self, key: &Key, run: Result<Run>, peer: bool) -> (String, bool) {
+        let run = match run {
+            Ok(run) => run,
+            Err(error) => return (self.note(key, format!("{error:#}")), false),
+        };
         self.count(key, &run.faults);
         let mut said = Vec::new();
+        if !run.faults.is_none() {
+            let of = match peer && run.of_what_came {
+                true => "; the figures are of those that came",
+                false => "",
+            };
+            said.push(self.note(key, format!("{}{of}", run.faults)));
+            if of.is_empty() {
+                return (said.concat(), false);
+            }
+        }
         for (what, unit, value) in run.figures {
             said.push(format!("{what} {} {unit}", shown(value)));
             self.add(key, what, unit, value);
         }
-        said.join(", ")
+        (said.join(", "), true)
     }
 
     fn add(&mut self, key: &Key, what: &str, unit: &str, value: f64) {
@@ -98,16 +113,12 @@ impl Figures {
         }
     }
 
-    /// A run that lost, doubled or misplaced messages measures nothing.
-    pub(crate) fn fail(&mut self, key: &Key, faults: &Faults) -> String {
-        self.count(key, faults);
-        self.note(key, &faults.to_string())
-    }
-
-    /// Why there is no figure.
-    pub(crate) fn note(&mut self, key: &Key, text: &str) -> String {
-        self.notes.push((key.clone(), text.to_owned()));
-        text.to_owned()
+    /// Why there is no figure; the first reason is enough.
+    fn note(&mut self, key: &Key, text: String) -> String {
+        if !self.has_note(key) {
+            self.notes.push((key.clone(), text.clone()));
+        }
+        text
     }
 
     pub(crate) fn has_note(&self, key: &Key) -> bool {
@@ -269,6 +280,28 @@ mod tests {
     }
 
     #[test]
+    fn what_lost_messages_has_no_figures_unless_it_is_a_peer_of_which_that_is_said() {
+        let run = |of_what_came| {
+            let faults = Faults {
+                due: 7,
+                lost: 1,
+                ..Faults::default()
+            };
+            let mut run = Run::new(faults).with("p50", "µs", 33.5);
+            run.of_what_came = of_what_came;
+            Ok(run)
+        };
+        let key = Key::new("paced", "", "somebody");
+        for (of_what_came, peer) in [(true, true), (true, false), (false, true), (false, false)] {
+            let mut figures = Figures::default();
+            let (_, counts) = figures.take(&key, run(of_what_came), peer);
+            assert_eq!(counts, of_what_came && peer);
+            assert_eq!(figures.find(&key, "p50").is_some(), of_what_came && peer);
+            assert!(figures.has_note(&key));
+        }
+    }
+
+    #[test]
     fn what_is_written_is_read_again() {
         let mut figures = Figures::default();
         let key = Key::new("echo", "", "scalesocket");
@@ -276,9 +309,11 @@ mod tests {
             due: 7,
             ..Faults::default()
         };
-        figures.take(&key, Run::new(faults).with("p50", "µs", 33.5));
-        figures.take(&key, Run::new(faults).with("p50", "µs", 31.5));
-        figures.note(&Key::new("flood", "to 100", "other"), "cannot");
+        for value in [33.5, 31.5] {
+            figures.take(&key, Ok(Run::new(faults).with("p50", "µs", value)), false);
+        }
+        let cannot = Err(anyhow::anyhow!("cannot"));
+        figures.take(&Key::new("flood", "to 100", "other"), cannot, true);
         let read = Figures::read(&figures.json()).unwrap();
         assert_eq!(read.json(), figures.json());
         assert_eq!(read.find(&key, "p50").unwrap().runs, [33.5, 31.5]);

@@ -35,8 +35,8 @@ use figures::Figures;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use options::{Options, USAGE};
 use peers::Peers;
+use report::Circumstances;
 use scenario::{Bench, Scenario};
-use serde_json::json;
 
 /// All of them, in the order of the table. One more, like the same flood with compression, is one
 /// more entry here and its bars in `bench/bars.json`.
@@ -84,7 +84,6 @@ fn with_limits(args: &[String], then: impl FnOnce(&Options) -> Result<()>) -> Re
 }
 
 fn run(options: &Options) -> Result<()> {
-    let load = proc::load();
     let version = Command::new(&options.server).arg("--version").output();
     let version = version.with_context(|| format!("{}", options.server.display()))?;
     let version = String::from_utf8_lossy(&version.stdout).trim().to_owned();
@@ -93,6 +92,7 @@ fn run(options: &Options) -> Result<()> {
         peers: Peers::find(),
         quick: options.quick,
     };
+    let circumstances = Circumstances::now(version, &bench.peers)?;
     let mut figures = Figures::default();
     let mut failed = 0;
     for scenario in SCENARIOS.iter().filter(|of| options.wants(of.name)) {
@@ -104,16 +104,12 @@ fn run(options: &Options) -> Result<()> {
         failed += wrong;
         figures.append(found);
     }
-    let circumstances = report::circumstances(&version, load, &bench.peers)?;
     let page = report::page(&circumstances, &figures, &bars::all()?);
     if !options.quick {
         println!("{}", page.text);
     }
     if let Some(file) = &options.json {
-        let mut all = figures.json();
-        if let Some(all) = all.as_object_mut() {
-            all.insert("circumstances".to_owned(), json!(circumstances));
-        }
+        let all = circumstances.json(&figures);
         std::fs::write(file, format!("{all:#}\n"))?;
     }
     match &options.write {

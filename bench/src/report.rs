@@ -1,11 +1,12 @@
 //! The page: a table per scenario, what became of the messages, and the bars.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::fs;
 use std::path::Path;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result};
+use serde_json::{Value, json};
 
 use crate::bars::{Bar, Bound, Fares};
 use crate::figures::{Figures, Key, median, shown};
@@ -25,7 +26,7 @@ pub(crate) struct Page {
 }
 
 /// The whole page below its mark.
-pub(crate) fn page(circumstances: &str, figures: &Figures, all: &[Bar]) -> Page {
+pub(crate) fn page(circumstances: &Circumstances, figures: &Figures, all: &[Bar]) -> Page {
     let (bars, missed) = bars(all, figures);
     let (tables, counts) = (tables(figures), counts(figures));
     let text = format!(
@@ -184,15 +185,59 @@ fn plain(value: f64) -> String {
     }
 }
 
-/// Where, when and against whom the figures were made: lines for the document.
-pub(crate) fn circumstances(version: &str, load: f64, peers: &Peers) -> Result<String> {
-    let machine = proc::machine();
-    let today = today()?;
-    let peers = peers.list().join("; ");
-    Ok(format!(
-        "{today}, {version}, {machine}. Medians, with the range of all runs. Load average before \
-         the first run: {load:.1}. Beside it: {peers}."
-    ))
+/// Where, when and against whom the figures were made.
+#[derive(Debug)]
+pub(crate) struct Circumstances {
+    date: String,
+    version: String,
+    machine: String,
+    /// The load average before the first run: near the number of cores, others were at work too.
+    load: f64,
+    peers: Vec<String>,
+}
+
+impl Circumstances {
+    /// As they are now.
+    pub(crate) fn now(version: String, peers: &Peers) -> Result<Self> {
+        Ok(Circumstances {
+            date: today()?,
+            version,
+            machine: proc::machine(),
+            load: proc::load(),
+            peers: peers.list(),
+        })
+    }
+
+    /// With what was found under them.
+    pub(crate) fn json(&self, figures: &Figures) -> Value {
+        let mut all = figures.json();
+        if let Some(all) = all.as_object_mut() {
+            all.insert("date".to_owned(), json!(self.date));
+            all.insert("version".to_owned(), json!(self.version));
+            all.insert("machine".to_owned(), json!(self.machine));
+            all.insert("load".to_owned(), json!(self.load));
+            all.insert("peers".to_owned(), json!(self.peers));
+        }
+        all
+    }
+}
+
+impl fmt::Display for Circumstances {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Circumstances {
+            date,
+            version,
+            machine,
+            load,
+            peers,
+        } = self;
+        write!(
+            f,
+            "{date}, {version}, {machine}. Medians, with the range of all runs. Load average \
+             before the first run: {load:.1}. Beside it: {}.",
+            peers.join("; ")
+        )
+    }
 }
 
 /// The date in UTC, by the civil calendar.
@@ -241,9 +286,14 @@ mod tests {
         let mut figures = Figures::default();
         for value in [3.0, 1.0, 2.0] {
             let run = Run::new(Faults::default()).with("p50", "ms", value);
-            figures.take(&Key::new("burst", "to 10", "scalesocket"), run);
+            figures.take(&Key::new("burst", "to 10", "scalesocket"), Ok(run), false);
         }
-        figures.note(&Key::new("burst", "to 10", "scalesocket 0.2.4"), "it hangs");
+        let hangs = Err(anyhow::anyhow!("it hangs"));
+        figures.take(
+            &Key::new("burst", "to 10", "scalesocket 0.2.4"),
+            hangs,
+            true,
+        );
         assert_eq!(
             tables(&figures),
             "### burst\n\n| | p50, ms |\n|---|---:|\n\
@@ -262,9 +312,9 @@ mod tests {
             lost,
             ..Faults::default()
         };
-        figures.take(&key, Run::new(lost(0)));
+        figures.take(&key, Ok(Run::new(lost(0))), false);
         assert_eq!(bars(&[], &figures).1, 0);
-        figures.fail(&key, &lost(1));
+        figures.take(&key, Ok(Run::new(lost(1))), false);
         assert_eq!(bars(&[], &figures).1, 1);
     }
 }

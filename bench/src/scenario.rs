@@ -17,6 +17,8 @@ pub(crate) struct Run {
     pub(crate) faults: Faults,
     /// What it is, its unit, its value.
     pub(crate) figures: Vec<(&'static str, &'static str, f64)>,
+    /// Whether a peer that lost messages still has figures, of those that came.
+    pub(crate) of_what_came: bool,
 }
 
 impl Run {
@@ -25,6 +27,7 @@ impl Run {
         Run {
             faults,
             figures: Vec::new(),
+            of_what_came: false,
         }
     }
 
@@ -35,12 +38,15 @@ impl Run {
     }
 }
 
+/// What a cell does in each run.
+type Measure = Box<dyn Fn(&Bench) -> Result<Run>>;
+
 /// One load on one server.
 pub(crate) struct Cell {
     /// What the load is, where a scenario has several.
     pub(crate) shape: String,
     pub(crate) who: Who,
-    pub(crate) measure: Box<dyn Fn(&Bench) -> Result<Run>>,
+    pub(crate) measure: Measure,
 }
 
 impl Cell {
@@ -103,31 +109,23 @@ impl Bench {
     }
 
     /// All runs of all cells. What fails is a note in the table instead of a figure; the number
-    /// of runs of ours that failed is returned with the figures.
+    /// of runs that failed and may not is returned with the figures.
     pub(crate) fn run(&self, scenario: &Scenario, runs: usize) -> (Figures, usize) {
         let mut figures = Figures::default();
         let mut failed = 0;
-        let cells = (scenario.cells)(self);
-        for run in 0..runs {
-            for cell in &cells {
-                if self.quick && cell.who.directory().is_some() {
-                    continue;
-                }
+        let mut cells = (scenario.cells)(self);
+        cells.retain(|cell| !self.quick || !cell.who.is_peer());
+        for run in 1..=runs {
+            cells.retain(|cell| {
                 let key = Key::new(scenario.name, &cell.shape, cell.who.name());
-                if figures.has_note(&key) {
-                    continue; // once is enough to know that it cannot
-                }
                 let begun = Instant::now();
-                let said = match (cell.measure)(self) {
-                    Ok(found) if found.faults.is_none() => figures.take(&key, found),
-                    Ok(found) => figures.fail(&key, &found.faults),
-                    Err(error) => figures.note(&key, &format!("{error:#}")),
-                };
-                let bad = figures.has_note(&key);
-                failed += usize::from(bad && cell.who.directory().is_none());
+                let (said, again) = figures.take(&key, (cell.measure)(self), cell.who.is_peer());
+                failed += usize::from(!again && !cell.who.is_peer());
                 let took = begun.elapsed().as_secs_f64();
-                eprintln!("{key}, run {} of {runs}, {took:.1} s: {said}", run + 1);
-            }
+                eprintln!("{key}, run {run} of {runs}, {took:.1} s: {said}");
+                // Once is enough to know that a peer cannot.
+                again || !cell.who.is_peer()
+            });
         }
         (figures, failed)
     }

@@ -47,6 +47,11 @@ impl Who {
         }
     }
 
+    /// Whether somebody else made it.
+    pub(crate) fn is_peer(self) -> bool {
+        self.directory().is_some()
+    }
+
     /// Its directory among the installed peers.
     pub(crate) fn directory(self) -> Option<&'static str> {
         match self {

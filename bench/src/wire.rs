@@ -2,7 +2,8 @@
 //!
 //! The [`Reader`] finds frames in a byte stream and hands out where each begins; payloads are
 //! skipped, not copied. Servers send unfragmented and unmasked frames to these clients; anything
-//! else is an error, because a benchmark of a broken stream measures nothing.
+//! else is an error, because a benchmark of a broken stream measures nothing. [`Payload`] hands out
+//! every byte, of fragments too.
 
 use anyhow::{Result, bail};
 
@@ -37,13 +38,13 @@ pub(crate) struct Reader {
     skip: usize,
 }
 
-/// Opcode, header length and payload length of the frame that `bytes` begin with.
+/// First byte, header length and payload length of the frame that `bytes` begin with.
 fn header(bytes: &[u8]) -> Result<Option<(u8, usize, usize)>> {
     let [first, second, rest @ ..] = bytes else {
         return Ok(None);
     };
-    if first & 0xf0 != 0x80 || second & 0x80 != 0 {
-        bail!("not a whole unmasked frame: {first:#04x} {second:#04x}");
+    if first & 0x70 != 0 || second & 0x80 != 0 {
+        bail!("not an unmasked frame: {first:#04x} {second:#04x}");
     }
     let (extended, len) = match (second & 0x7f, rest) {
         (126, [a, b, ..]) => (2, usize::from(u16::from_be_bytes([*a, *b]))),
@@ -54,7 +55,15 @@ fn header(bytes: &[u8]) -> Result<Option<(u8, usize, usize)>> {
         (126, _) => return Ok(None),
         (len, _) => (0, usize::from(len)),
     };
-    Ok(Some((first & 0x0f, 2 + extended, len)))
+    Ok(Some((*first, 2 + extended, len)))
+}
+
+/// The kind of a frame that is a message of its own.
+fn whole_message(first: u8) -> Result<u8> {
+    if first & 0x80 == 0 || first & 0x0f == 0 {
+        bail!("a fragment of a message: {first:#04x}");
+    }
+    Ok(first & 0x0f)
 }
 
 impl Reader {
@@ -74,7 +83,8 @@ impl Reader {
             if self.carry.is_empty() {
                 let whole = header(bytes)?
                     .filter(|(_, begin, len)| bytes.len() >= begin + (*len).min(HEAD));
-                if let Some((opcode, begin, len)) = whole {
+                if let Some((first, begin, len)) = whole {
+                    let opcode = whole_message(first)?;
                     let head = bytes.get(begin..begin + len.min(HEAD)).unwrap_or_default();
                     each(Frame { opcode, head, len });
                     self.skip = begin + len;
@@ -87,9 +97,10 @@ impl Reader {
             };
             self.carry.push(*byte);
             bytes = rest;
-            if let Some((opcode, begin, len)) = header(&self.carry)?
+            if let Some((first, begin, len)) = header(&self.carry)?
                 && self.carry.len() == begin + len.min(HEAD)
             {
+                let opcode = whole_message(first)?;
                 let head = self.carry.get(begin..).unwrap_or_default();
                 each(Frame { opcode, head, len });
                 self.skip = len - head.len();
@@ -122,9 +133,9 @@ impl Payload {
             let (byte, rest) = bytes.split_at(1);
             self.carry.extend_from_slice(byte);
             bytes = rest;
-            if let Some((opcode, _, len)) = header(&self.carry)? {
-                if opcode >= CLOSE {
-                    bail!("a control frame: {opcode}");
+            if let Some((first, _, len)) = header(&self.carry)? {
+                if first & 0x0f >= CLOSE {
+                    bail!("a control frame: {first:#04x}");
                 }
                 self.left = len;
                 self.carry.clear();
