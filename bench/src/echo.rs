@@ -38,7 +38,7 @@ fn measure(bench: &Bench, who: Who) -> Result<Run> {
         _ => &["cat"],
     };
     let served = bench.serve(who, &[], program)?;
-    let (warm, rounds) = (bench.of(1_000, 100), bench.of(20_000, 2_000));
+    let (warm, rounds) = (bench.of(1_000, 50), bench.of(20_000, 500));
     let mut stream = match who {
         FLOOR => connect(served.addr)?,
         _ => join(served.addr, "echo")?,

@@ -183,14 +183,17 @@ fn burst(bench: &Bench) -> Vec<Cell> {
 }
 
 fn slow(bench: &Bench) -> Vec<Cell> {
+    // Enough that a client that reads nothing falls behind by more than sockets and backlog hold.
     let lines = bench.of(800_000, 200_000);
-    let alone = Audience::of(49, lines);
+    let readers = bench.of(49, 5);
+    let alone = Audience::of(readers, lines);
     let beside = Audience {
         lazy: Some(0),
-        ..Audience::of(50, lines)
+        ..Audience::of(readers + 1, lines)
     };
     let mut cells = Vec::new();
-    for (shape, audience) in [("49 alone", alone), ("49 beside one", beside)] {
+    for (how, audience) in [("alone", alone), ("beside one", beside)] {
+        let shape = format!("{readers} {how}");
         cells.push(Cell::new(shape, Who::Ours, move |bench| {
             let served = serve_child(bench, Who::Ours, "flood", audience.lines)?;
             let peak = Peak::watch(served.pid());

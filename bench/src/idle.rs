@@ -33,7 +33,7 @@ fn measure(bench: &Bench, clients: usize) -> Result<Run> {
     let served = bench.serve(Who::Ours, &[], &["cat"])?;
     let mut first = Crowd::join(served.addr, "idle", 1)?;
     let memory = || -> Result<f64> {
-        std::thread::sleep(SETTLE);
+        std::thread::sleep(bench.of(SETTLE, SETTLE / 5));
         Ok(served.memory()? as f64)
     };
     let (empty, descriptors) = (memory()?, proc::descriptors(served.pid())?);

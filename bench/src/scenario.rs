@@ -90,7 +90,7 @@ impl Bench {
     pub(crate) fn serve(&self, who: Who, flags: &[&str], program: &[&str]) -> Result<Served> {
         match who {
             Who::Ours => Served::ours(&self.server, flags, program),
-            Who::Predecessor => Served::predecessor(&self.peer(who)?, flags, program),
+            Who::Predecessor => Served::told_a_port(&self.peer(who)?, flags, program),
             Who::Websocketd => Served::websocketd(&self.peer(who)?, flags, program),
             Who::UWebSockets => {
                 let mut command = std::process::Command::new(self.peer(who)?);

@@ -103,8 +103,9 @@ impl Served {
         })
     }
 
-    /// The predecessor, which has to be told a port.
-    pub(crate) fn predecessor(binary: &Path, flags: &[&str], program: &[&str]) -> Result<Self> {
+    /// A scalesocket of any version that is told a port and waited for by connecting to it: the
+    /// predecessor does not say which it took.
+    pub(crate) fn told_a_port(binary: &Path, flags: &[&str], program: &[&str]) -> Result<Self> {
         let addr = free_address()?;
         let mut command = Command::new(binary);
         command.args(["--addr", &addr.to_string()]);
