@@ -57,13 +57,14 @@ uwebsockets() {
     venv/bin/pip install --quiet --no-deps "socketify==$SOCKETIFY"
     cp venv/lib/python3*/site-packages/socketify/libsocketify_linux_amd64.so .
     rm -rf venv
-    cc -O2 -o run "$here/pubsub.c" libsocketify_linux_amd64.so -Wl,-rpath,"\$ORIGIN"
+    local libraries=(libsocketify_linux_amd64.so)
     # It wants libuv, which not every machine has.
-    if ldd run | grep -q 'libuv.so.1 => not found'; then
+    if [[ $(ldd "${libraries[0]}") == *'libuv.so.1 => not found'* ]]; then
         fetch libuv1
         cp -L usr/lib/*/libuv.so.1 .
-        cc -O2 -o run "$here/pubsub.c" libsocketify_linux_amd64.so libuv.so.1 -Wl,-rpath,"\$ORIGIN"
+        libraries+=(libuv.so.1)
     fi
+    cc -O2 -o run "$here/pubsub.c" -Wl,--no-as-needed "${libraries[@]}" -Wl,-rpath,"\$ORIGIN"
     echo "µWebSockets as in socketify $SOCKETIFY (PyPI)" >version
 }
 

@@ -234,3 +234,27 @@ fn start(command: &mut Command) -> Result<Group> {
 fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_program_is_given_stands_behind_two_dashes() {
+        let flags = ["--binary"];
+        assert_eq!(words(&flags, &["cat"]), ["--binary", "cat"]);
+        assert_eq!(words(&[], &["sh", "-c", "x"]), ["sh", "--", "-c", "x"]);
+    }
+
+    #[test]
+    fn a_floor_says_where_it_is_and_goes_with_its_value() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo 4711; exec sleep 60"]);
+        let served = Served::says_port(command).unwrap();
+        assert_eq!(served.addr.port(), 4711);
+        let pid = served.pid();
+        assert!(proc::cpu(pid).is_ok());
+        drop(served);
+        assert!(proc::cpu(pid).is_err());
+    }
+}
