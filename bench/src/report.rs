@@ -131,7 +131,7 @@ fn counts(figures: &Figures) -> String {
     let mut text =
         String::from("| | messages | lost | duplicated | reordered |\n|---|---:|---:|---:|---:|\n");
     for (key, faults) in figures.counted.iter().filter(|(_, faults)| faults.due > 0) {
-        let due = shown(faults.due as f64);
+        let due = plain(faults.due as f64);
         let (lost, doubled) = (faults.lost, faults.duplicated);
         let _ = writeln!(
             text,
