@@ -20,9 +20,10 @@ test *FILTER:
 check:
     bash .ci/run
 
-# measure the release build and write docs/benchmarks.md; `just bench --only echo --runs 3`
+# measure the release build beside its peers and write docs/benchmarks.md; `just bench --only echo --runs 3`, `just bench --check`
 bench *ARGS:
     cargo build --release --locked -p scalesocket -p scalesocket-bench
+    bench/peers/install.sh
     target/release/scalesocket-bench run --write docs/benchmarks.md {{ARGS}}
 
 # measure codec, backlog and framings alone, beside the last time; `just micro -- json`

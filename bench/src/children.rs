@@ -5,12 +5,13 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, BufRead, Read, Write};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::sequence::put_line;
+use crate::sequence::{put_due_line, put_line};
+use crate::{floors, proc};
 
 /// Bytes that a flood writes at once.
 const CHUNK: usize = 64 << 10;
@@ -20,12 +21,16 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["flood", lines, size] => flood(lines.parse()?, size.parse()?),
-        ["paced", rate, size, lines] => paced(rate.parse()?, size.parse()?, lines.parse()?),
+        ["paced", rate, lines, size] => paced(rate.parse()?, lines.parse()?, size.parse()?),
         ["deaf", millis] => deaf(Duration::from_millis(millis.parse()?)),
-        ["bare", rate, clients, lines] => {
-            crate::fanout::serve_bare(rate.parse()?, clients.parse()?, lines.parse()?)
-        }
-        ["relay"] => crate::echo::relay(),
+        ["writes", lines, size, clients, at_once, rate] => floors::writes(
+            lines.parse()?,
+            size.parse()?,
+            clients.parse()?,
+            at_once.parse()?,
+            rate.parse()?,
+        ),
+        ["relay"] => floors::relay(),
         ["solo", lock, violations] => solo(lock, violations),
         _ => bail!("no such child: {words:?}"),
     }
@@ -57,20 +62,19 @@ fn flood(lines: u64, size: usize) -> Result<()> {
     wait_for_end()
 }
 
-/// So many lines a second, each with a write of its own.
-fn paced(rate: u32, size: usize, lines: u64) -> Result<()> {
+/// So many lines a second, each with a write of its own; each says when it was due.
+fn paced(rate: u64, lines: u64, size: usize) -> Result<()> {
     wait_for_go()?;
+    // A thread may oversleep by 50 µs otherwise, which at thousands of lines a second is a lot.
+    nix::sys::prctl::set_timerslack(1)?;
     let mut out = io::stdout().lock();
-    let begun = Instant::now();
+    let begun = proc::monotonic();
     let mut line = Vec::new();
     for number in 0..lines {
-        let due = begun + Duration::from_secs_f64(number as f64 / f64::from(rate));
-        let left = due.saturating_duration_since(Instant::now());
-        if !left.is_zero() {
-            std::thread::sleep(left);
-        }
+        let due = begun + (number * 1_000_000_000).checked_div(rate).unwrap_or(0);
+        proc::sleep_until(due);
         line.clear();
-        put_line(&mut line, number, size);
+        put_due_line(&mut line, number, due, size);
         out.write_all(&line)?;
         out.flush()?;
     }

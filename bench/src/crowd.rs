@@ -147,8 +147,13 @@ impl Crowd {
     pub(crate) fn say(&mut self, index: usize, text: &[u8]) -> Result<()> {
         let mut frame = Vec::with_capacity(text.len() + 14);
         wire::put_frame(&mut frame, wire::TEXT, text);
+        self.send(index, &frame)
+    }
+
+    /// The client sends `bytes`, which are frames, waiting for its socket if need be.
+    pub(crate) fn send(&mut self, index: usize, bytes: &[u8]) -> Result<()> {
         let client = self.clients.get_mut(index).context("no such client")?;
-        write_all(&mut client.stream, &frame)
+        write_all(&mut client.stream, bytes)
     }
 
     /// Writes what the socket takes of `bytes`, which are frames.

@@ -1,193 +1,316 @@
-//! What a child prints, to many clients: how many deliveries a second, and what one costs the
-//! server. Every line is numbered, and every client's stream is checked.
+//! What is printed once, to many clients: as fast as it is taken, at a pace, in one burst, and
+//! beside a client that never reads. Every line is numbered, and every client's stream is checked.
 
-mod bare;
-
-pub(crate) use bare::serve as serve_bare;
-
-use std::net::SocketAddr;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
 use crate::crowd::{Crowd, Heard};
+use crate::figures::{each, quantile};
 use crate::proc;
-use crate::report::Figures;
-use crate::sequence::{Sequence, number};
-use crate::server::{Server, this_program};
+use crate::scenario::{Bench, Cell, Run, Scenario};
+use crate::sequence::{Faults, Sequence, due, number};
+use crate::served::{Served, Who};
+use crate::server::this_program;
+use crate::soak::Peak;
+
+/// As fast as the child prints.
+pub(crate) const FLOOD: Scenario = Scenario {
+    name: "flood",
+    runs: 5,
+    cells: flood,
+};
+
+/// Lines that come one by one: nothing to be written together, if the server keeps up.
+pub(crate) const PACED: Scenario = Scenario {
+    name: "paced",
+    runs: 5,
+    cells: paced,
+};
+
+/// 10,000 lines that a child prints at once.
+pub(crate) const BURST: Scenario = Scenario {
+    name: "burst",
+    runs: 5,
+    cells: burst,
+};
+
+/// The same flood to 49 who read, with and without a fiftieth who never does.
+pub(crate) const SLOW: Scenario = Scenario {
+    name: "slow",
+    runs: 5,
+    cells: slow,
+};
 
 /// Bytes of a line.
 const SIZE: usize = 64;
-/// Nothing for so long, and the run has failed.
-const SILENCE: Duration = Duration::from_secs(10);
+/// Lines that µWebSockets is given before its sockets must have taken them. Any number from 64 to
+/// 4096 costs it the same: it writes 32 messages at a time.
+const PUBLISHED: &str = "1024";
+/// Nothing for so long, and what has not come is lost.
+const SILENCE: Duration = Duration::from_secs(5);
+
+const WRITES: [(u64, Who); 3] = [
+    (1, Who::Floor("floor: write(2) of 1 frame")),
+    (32, Who::Floor("floor: write(2) of 32 frames")),
+    (64, Who::Floor("floor: write(2) of 64 frames")),
+];
+
+/// How a load looks from the clients' side.
+#[derive(Clone, Copy, Debug)]
+struct Audience {
+    clients: usize,
+    lines: u64,
+    /// Reads nothing until all is over, and is then to find that it was closed for that.
+    lazy: Option<usize>,
+    /// Whether it is noted how late each line came.
+    timed: bool,
+}
+
+impl Audience {
+    fn of(clients: usize, lines: u64) -> Self {
+        Audience {
+            clients,
+            lines,
+            lazy: None,
+            timed: false,
+        }
+    }
+}
 
 /// What came of one load.
 #[derive(Debug)]
-pub(crate) struct Outcome {
-    pub(crate) wall: Duration,
-    pub(crate) server: Duration,
-    pub(crate) generator: Duration,
-    pub(crate) deliveries: u64,
+struct Outcome {
+    faults: Faults,
+    wall: Duration,
+    server: Duration,
+    generator: Duration,
+    /// Nanoseconds from the moment a line was due, for every client.
+    late: Vec<u64>,
 }
 
 impl Outcome {
-    fn note(&self, figures: &mut Figures, what: &str) {
-        let rate = self.deliveries as f64 / self.wall.as_secs_f64();
-        figures.add(format!("{what}: deliveries"), "a second", rate);
-        self.note_cost(figures, what);
+    fn rate(&self) -> f64 {
+        self.faults.due as f64 / self.wall.as_secs_f64()
     }
 
-    fn note_cost(&self, figures: &mut Figures, what: &str) {
-        let each = |cpu: Duration| cpu.as_secs_f64() * 1e9 / self.deliveries as f64;
-        let name = format!("{what}: server CPU per delivery");
-        figures.add(name, "ns", each(self.server));
-        let name = format!("{what}: load generator CPU per delivery");
-        figures.add(name, "ns", each(self.generator));
+    fn costs(&self) -> Run {
+        let of = self.faults.due - self.faults.lost;
+        Run::new(self.faults)
+            .with("server CPU per delivery", "ns", each(self.server, of))
+            .with("load generator's", "ns", each(self.generator, of))
     }
 }
 
-/// As fast as it goes, to 10, 100 and 1,000 clients.
-pub(crate) fn flood(server: &Path, runs: usize) -> Result<Figures> {
-    let mut figures = Figures::default();
-    for _ in 0..runs {
-        for (clients, lines) in [(10, 2_000_000), (100, 300_000), (1_000, 40_000)] {
-            let lines_text = lines.to_string();
-            let child = ["flood", &lines_text, "64"];
-            let outcome = load(server, &child, clients, lines, None)?;
-            outcome.note(&mut figures, &format!("flood to {}", thousands(clients)));
+fn flood(bench: &Bench) -> Vec<Cell> {
+    let mut cells = Vec::new();
+    for (clients, lines, few) in [(100, 100_000, 25), (1_000, 15_000, 50)] {
+        let audience = Audience::of(bench.of(clients, few), bench.of(lines, 3_000));
+        let shape = format!("to {}", audience.clients);
+        let mut add = |who, audience: Audience, at_once: u64| {
+            cells.push(Cell::new(shape.clone(), who, move |bench| {
+                let outcome = match who {
+                    Who::Ours | Who::Predecessor => print(bench, who, "flood", audience)?,
+                    Who::UWebSockets => publish(bench, audience)?,
+                    _ => write(bench, who, audience, at_once, 0)?,
+                };
+                Ok(outcome
+                    .costs()
+                    .with("deliveries", "a second", outcome.rate()))
+            }));
+        };
+        add(Who::Ours, audience, 0);
+        add(Who::UWebSockets, audience, 0);
+        add(Who::Predecessor, audience, 0);
+        for (at_once, who) in WRITES {
+            // At one system call a delivery the same number of lines would take minutes.
+            let lines = audience.lines / if at_once == 1 { 40 } else { 1 };
+            add(who, Audience { lines, ..audience }, at_once);
         }
     }
-    Ok(figures)
+    cells
 }
 
-/// Lines that come one by one: nothing to be written together, if the server keeps up.
-pub(crate) fn paced(server: &Path, runs: usize) -> Result<Figures> {
-    let mut figures = Figures::default();
-    for _ in 0..runs {
-        for (rate, clients, lines) in [(200, 100, 600), (5_000, 100, 15_000), (20, 1_000, 60)] {
-            let (rate_text, lines_text) = (rate.to_string(), lines.to_string());
-            let child = ["paced", &rate_text, "64", &lines_text];
-            let outcome = load(server, &child, clients, lines, None)?;
-            let (clients_count, clients) = (clients, thousands(clients));
-            let what = format!("{} lines a second to {clients}", thousands(rate));
-            outcome.note_cost(&mut figures, &what);
-            if rate < 1_000 {
-                let outcome = bare::run(&rate_text, clients_count, lines)?;
-                outcome.note_cost(&mut figures, &format!("{what}, floor: a loop of write(2)"));
-            }
+fn paced(bench: &Bench) -> Vec<Cell> {
+    let mut cells = Vec::new();
+    for (rate, clients) in [(5_000, 100), (200, 100), (20, 1_000)] {
+        let clients = bench.of(clients, 20);
+        let shape = format!("{rate} lines a second to {clients}");
+        // Three seconds of them, or the tenth part of one.
+        let lines = bench.of(rate * 3, rate / 10);
+        let audience = Audience {
+            timed: true,
+            ..Audience::of(clients, lines)
+        };
+        let mut all = vec![Who::Ours, Who::Predecessor];
+        // A system call for each of 500,000 deliveries a second is more than the machine has.
+        all.extend((rate < 1_000).then_some(WRITES[0].1));
+        for who in all {
+            cells.push(Cell::new(shape.clone(), who, move |bench| {
+                let mut outcome = match who {
+                    Who::Floor(_) => write(bench, who, audience, 1, rate)?,
+                    _ => print(bench, who, &format!("paced {rate}"), audience)?,
+                };
+                let micros = |nanos: u64| nanos as f64 / 1e3;
+                let p50 = micros(quantile(&mut outcome.late, 0.5));
+                let p99 = micros(quantile(&mut outcome.late, 0.99));
+                let mut run = outcome
+                    .costs()
+                    .with("p50", "µs", p50)
+                    .with("p99", "µs", p99);
+                run.of_what_came = true;
+                Ok(run)
+            }));
         }
     }
-    Ok(figures)
+    cells
 }
 
-/// The same flood to 49 who read, with and without a fiftieth who never does.
-pub(crate) fn lazy(server: &Path, runs: usize) -> Result<Figures> {
-    let mut figures = Figures::default();
-    let child = ["flood", "800000", "64"];
-    for _ in 0..runs {
-        load(server, &child, 49, 800_000, None)?.note(&mut figures, "flood to 49");
-        let with = load(server, &child, 50, 800_000, Some(0))?;
-        with.note(&mut figures, "flood to 49 beside one that never reads");
+fn burst(bench: &Bench) -> Vec<Cell> {
+    let mut cells = Vec::new();
+    for (clients, few) in [(100, 20), (1_000, 40)] {
+        let audience = Audience::of(bench.of(clients, few), bench.of(10_000, 1_000));
+        let shape = format!("{} lines to {}", audience.lines, audience.clients);
+        for who in [Who::Ours, Who::Predecessor] {
+            cells.push(Cell::new(shape.clone(), who, move |bench| {
+                let outcome = print(bench, who, "flood", audience)?;
+                let wall = outcome.wall.as_secs_f64() * 1e3;
+                Ok(Run::new(outcome.faults).with("until everybody has all", "ms", wall))
+            }));
+        }
     }
-    Ok(figures)
+    cells
 }
 
-fn thousands(number: usize) -> String {
-    match number {
-        1_000.. => format!("{},{:03}", number / 1_000, number % 1_000),
-        _ => number.to_string(),
+fn slow(bench: &Bench) -> Vec<Cell> {
+    // Enough that a client that reads nothing falls behind by more than sockets and backlog hold.
+    let lines = bench.of(800_000, 200_000);
+    let readers = bench.of(49, 5);
+    let alone = Audience::of(readers, lines);
+    let beside = Audience {
+        lazy: Some(0),
+        ..Audience::of(readers + 1, lines)
+    };
+    let mut cells = Vec::new();
+    for (how, audience) in [("alone", alone), ("beside one", beside)] {
+        let shape = format!("{readers} {how}");
+        cells.push(Cell::new(shape, Who::Ours, move |bench| {
+            let served = serve_child(bench, Who::Ours, "flood", audience.lines)?;
+            let peak = Peak::watch(served.pid());
+            let outcome = drive(&served, audience)?;
+            let most = peak.most() as f64 / f64::from(1 << 20);
+            served.stop()?;
+            Ok(outcome
+                .costs()
+                .with("deliveries", "a second", outcome.rate())
+                .with("server memory at most", "MiB", most))
+        }));
     }
+    cells
 }
 
-/// `clients` in a room whose child prints `lines` lines; `lazy` does not read until all is over,
-/// and is then to find that it was closed for that.
-fn load(
-    binary: &Path,
-    child: &[&str],
-    clients: usize,
-    lines: u64,
-    lazy: Option<usize>,
-) -> Result<Outcome> {
-    let program = this_program()?;
-    let mut words: Vec<&str> = vec![program.to_str().context("a path in UTF-8")?, "--", "child"];
-    words.extend(child);
-    let server = Server::start(binary, &words)?;
-    let outcome = drive(server.addr, server.pid(), clients, lines, lazy)?;
-    server.stop()?;
+/// A child of this program, `load`, prints what the audience hears.
+fn print(bench: &Bench, who: Who, load: &str, audience: Audience) -> Result<Outcome> {
+    let served = serve_child(bench, who, load, audience.lines)?;
+    let outcome = drive(&served, audience)?;
+    served.stop()?;
     Ok(outcome)
 }
 
-fn drive(
-    addr: SocketAddr,
-    pid: u32,
-    clients: usize,
-    lines: u64,
-    lazy: Option<usize>,
-) -> Result<Outcome> {
-    let mut crowd = Crowd::join(addr, "bench", clients)?;
+fn serve_child(bench: &Bench, who: Who, load: &str, lines: u64) -> Result<Served> {
+    let (program, lines, size) = (this_program()?, lines.to_string(), SIZE.to_string());
+    let mut words = vec![program.to_str().context("a path in UTF-8")?, "child"];
+    words.extend(load.split(' '));
+    words.extend([lines.as_str(), size.as_str()]);
+    bench.serve(who, &[], &words)
+}
+
+fn publish(bench: &Bench, audience: Audience) -> Result<Outcome> {
+    let (lines, size) = (audience.lines.to_string(), SIZE.to_string());
+    let words = [lines.as_str(), size.as_str(), PUBLISHED];
+    drive(&bench.serve(Who::UWebSockets, &[], &words)?, audience)
+}
+
+fn write(bench: &Bench, who: Who, audience: Audience, at_once: u64, rate: u64) -> Result<Outcome> {
+    let numbers = [
+        audience.lines,
+        SIZE as u64,
+        audience.clients as u64,
+        at_once,
+        rate,
+    ];
+    let numbers = numbers.map(|number| number.to_string());
+    let mut words = vec!["writes"];
+    words.extend(numbers.iter().map(String::as_str));
+    drive(&bench.serve(who, &[], &words)?, audience)
+}
+
+fn drive(served: &Served, audience: Audience) -> Result<Outcome> {
+    let Audience {
+        clients,
+        lines,
+        lazy,
+        timed,
+    } = audience;
+    let mut crowd = Crowd::join(served.addr, "bench", clients)?;
     if let Some(lazy) = lazy {
         crowd.set_lazy(lazy, true)?;
     }
     let mut sequences: Vec<Sequence> = Vec::new();
     sequences.resize_with(clients, Sequence::default);
     let readers = clients - usize::from(lazy.is_some());
+    let mut late = Vec::with_capacity(if timed { readers * lines as usize } else { 0 });
     let (mut whole, mut closed) = (0, None);
     let mut heard_at = Instant::now();
 
     let us = std::process::id();
-    let before = (Instant::now(), proc::cpu(pid)?, proc::cpu(us)?);
+    let before = (Instant::now(), served.cpu()?, proc::cpu(us)?);
     crowd.say(usize::from(lazy == Some(0)), b"go")?;
-    while whole < readers {
+    while whole < readers && closed.is_none() && heard_at.elapsed() < SILENCE {
+        let mut heard_any = false;
         crowd.turn(Duration::from_secs(1), |client, heard| {
-            heard_at = Instant::now();
+            heard_any = true;
             match heard {
-                Heard::Message(head, len) => {
-                    let sequence = sequences.get_mut(client);
-                    if let (Some(number), Some(sequence)) = (number(head), sequence)
-                        && len == SIZE
+                Heard::Message(head, SIZE) => {
+                    if let (Some(number), Some(sequence)) =
+                        (number(head), sequences.get_mut(client))
                     {
                         sequence.note(number);
                         whole += usize::from(sequence.received == lines);
+                        if timed {
+                            let due = due(head).unwrap_or(0);
+                            late.push(proc::monotonic().saturating_sub(due));
+                        }
                     }
                 }
-                Heard::Open => {}
+                Heard::Message(..) | Heard::Open => {}
                 Heard::Close(code, reason) => closed = Some(format!("{client}: {code} {reason}")),
                 Heard::End => closed = Some(format!("{client}: end of stream")),
             }
         })?;
-        if let Some(closed) = closed {
-            bail!("a client that reads was closed: {closed}");
-        }
-        if heard_at.elapsed() > SILENCE {
-            bail!(
-                "silence: {whole} of {readers} have all\n{}",
-                faults(&sequences, lines)
-            );
+        if heard_any {
+            heard_at = Instant::now();
         }
     }
-    let outcome = Outcome {
-        wall: before.0.elapsed(),
-        server: proc::cpu(pid)?.saturating_sub(before.1),
-        generator: proc::cpu(us)?.saturating_sub(before.2),
-        deliveries: lines * readers as u64,
-    };
-    let readers = sequences
-        .iter()
-        .enumerate()
-        .filter(|(index, _)| Some(*index) != lazy);
-    for (client, sequence) in readers {
-        if sequence.next() != lines || sequence.duplicated + sequence.reordered > 0 {
-            bail!(
-                "client {client} of {clients}\n{}",
-                faults(&sequences, lines)
-            );
-        }
+    let wall = before.0.elapsed();
+    let server = served.cpu()?.saturating_sub(before.1);
+    let generator = proc::cpu(us)?.saturating_sub(before.2);
+    if let Some(closed) = closed {
+        bail!("a client that reads was closed: {closed}");
     }
+    let all = sequences.iter().enumerate();
+    let reading = all.filter(|(index, _)| Some(*index) != lazy);
+    let faults = Faults::of(reading.map(|(_, sequence)| sequence), lines);
     if let Some(lazy) = lazy {
         too_slow(&mut crowd, lazy)?;
     }
-    Ok(outcome)
+    Ok(Outcome {
+        faults,
+        wall,
+        server,
+        generator,
+        late,
+    })
 }
 
 /// The lazy client reads at last: it was told why it is out.
@@ -210,11 +333,4 @@ fn too_slow(crowd: &mut Crowd, lazy: usize) -> Result<()> {
         Some(4008) => Ok(()),
         other => bail!("the client that never reads was closed with {other:?}, not 4008"),
     }
-}
-
-fn faults(sequences: &[Sequence], lines: u64) -> String {
-    let lost: u64 = sequences.iter().map(|s| s.lost(lines)).sum();
-    let duplicated: u64 = sequences.iter().map(|s| s.duplicated).sum();
-    let reordered: u64 = sequences.iter().map(|s| s.reordered).sum();
-    format!("lost {lost}, duplicated {duplicated}, reordered {reordered}")
 }

@@ -1,85 +1,59 @@
-//! Benchmarks and soak tests of scalesocket: `scalesocket-bench run` and `scalesocket-bench soak`.
+//! Benchmarks and soak tests of scalesocket: `scalesocket-bench run`, `check` and `soak`.
 //!
 //! It starts the release binary on a port of its own, loads it over 127.0.0.1 and checks what
 //! comes back: a run with a lost, duplicated or reordered message is a failure, never a figure.
 //! See `docs/benchmarks.md`.
 
+mod bars;
 mod children;
+mod closed;
 mod crowd;
 mod directed;
 mod echo;
 mod fanout;
+mod figures;
+mod floors;
 mod idle;
+mod large;
+mod options;
+mod peers;
 mod proc;
 mod report;
 mod rooms;
+mod scenario;
 mod sequence;
+mod served;
 mod server;
 mod soak;
+mod start;
 mod wire;
 
-use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
+use figures::Figures;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use report::Figures;
+use options::{Options, USAGE};
+use peers::Peers;
+use report::Circumstances;
+use scenario::{Bench, Scenario};
 
-const USAGE: &str = "usage: scalesocket-bench run|soak [--server PATH] [--runs N] [--only NAME]... \
-                     [--json FILE] [--write DOCUMENT]";
-
-/// A scenario: its figures, from the server's binary and a number of runs.
-type Scenario = fn(&Path, usize) -> Result<Figures>;
-
-const SCENARIOS: [(&str, Scenario); 7] = [
-    ("echo", echo::run),
-    ("flood", fanout::flood),
-    ("paced", fanout::paced),
-    ("lazy", fanout::lazy),
-    ("directed", directed::run),
-    ("rooms", rooms::run),
-    ("idle", idle::run),
+/// All of them, in the order of the table. One more, like the same flood with compression, is one
+/// more entry here and its bars in `bench/bars.json`.
+const SCENARIOS: [Scenario; 12] = [
+    echo::SCENARIO,
+    closed::ROOMS,
+    fanout::FLOOD,
+    fanout::PACED,
+    fanout::BURST,
+    directed::SCENARIO,
+    fanout::SLOW,
+    large::SCENARIO,
+    closed::FRAMING,
+    rooms::SCENARIO,
+    idle::SCENARIO,
+    start::SCENARIO,
 ];
-
-/// What was asked for.
-#[derive(Debug)]
-struct Options {
-    server: PathBuf,
-    runs: usize,
-    only: Vec<String>,
-    json: Option<PathBuf>,
-    write: Option<PathBuf>,
-}
-
-impl Options {
-    fn parse(args: &[String]) -> Result<Self> {
-        let beside = server::this_program()?.with_file_name("scalesocket");
-        let mut options = Options {
-            server: beside,
-            runs: 5,
-            only: Vec::new(),
-            json: None,
-            write: None,
-        };
-        let mut args = args.iter();
-        while let Some(flag) = args.next() {
-            let value = args.next().context(USAGE)?;
-            match flag.as_str() {
-                "--server" => options.server = value.into(),
-                "--runs" => options.runs = value.parse().context(USAGE)?,
-                "--only" => options.only.push(value.clone()),
-                "--json" => options.json = Some(value.into()),
-                "--write" => options.write = Some(value.into()),
-                _ => bail!(USAGE),
-            }
-        }
-        Ok(options)
-    }
-
-    fn wants(&self, name: &str) -> bool {
-        self.only.is_empty() || self.only.iter().any(|only| only == name)
-    }
-}
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -87,6 +61,7 @@ fn main() -> ExitCode {
         // Not raised there: children live with the limit they are given.
         Some((verb, rest)) if verb == "child" => children::run(rest),
         Some((verb, rest)) if verb == "run" => with_limits(rest, run),
+        Some((verb, rest)) if verb == "check" => Options::parse(rest).and_then(|of| check(&of)),
         Some((verb, rest)) if verb == "soak" => with_limits(rest, |options| {
             soak::run(&options.server, |name| options.wants(name))
         }),
@@ -109,28 +84,57 @@ fn with_limits(args: &[String], then: impl FnOnce(&Options) -> Result<()>) -> Re
 }
 
 fn run(options: &Options) -> Result<()> {
-    let load = proc::load();
     let version = Command::new(&options.server).arg("--version").output();
     let version = version.with_context(|| format!("{}", options.server.display()))?;
     let version = String::from_utf8_lossy(&version.stdout).trim().to_owned();
+    let bench = Bench {
+        server: options.server.clone(),
+        peers: Peers::find(),
+        quick: options.quick,
+    };
+    let circumstances = Circumstances::now(version, &bench.peers)?;
     let mut figures = Figures::default();
-    for (name, scenario) in SCENARIOS {
-        if options.wants(name) {
-            eprintln!("{name} ...");
-            let found = scenario(&options.server, options.runs).context(name)?;
-            eprint!("{}", report::table(&found));
-            figures.append(found);
-        }
+    let mut failed = 0;
+    for scenario in SCENARIOS.iter().filter(|of| options.wants(of.name)) {
+        let runs = options.runs.unwrap_or(match options.quick {
+            true => 1,
+            false => scenario.runs,
+        });
+        let (found, wrong) = bench.run(scenario, runs);
+        failed += wrong;
+        figures.append(found);
     }
-    let table = report::table(&figures);
-    let json = report::json(&figures, &version);
-    println!("{table}\n{json}");
+    let page = report::page(&circumstances, &figures, &bars::all()?);
+    if !options.quick {
+        println!("{}", page.text);
+    }
     if let Some(file) = &options.json {
-        std::fs::write(file, format!("{json}\n"))?;
+        let all = circumstances.json(&figures);
+        std::fs::write(file, format!("{all:#}\n"))?;
     }
-    if let Some(document) = &options.write {
-        let circumstances = report::circumstances(&version, options.runs, load)?;
-        report::write(document, &format!("{circumstances}\n\n{table}"))?;
+    match &options.write {
+        Some(document) if options.is_whole() => report::write(document, &page.text)?,
+        Some(document) => eprintln!("only a part was run: {} stays as it is", document.display()),
+        None => {}
+    }
+    if failed > 0 {
+        bail!("{failed} runs of ours failed");
+    }
+    if options.check && page.missed > 0 {
+        bail!("{} bars are missed", page.missed);
+    }
+    Ok(())
+}
+
+/// The bars against figures of an earlier run.
+fn check(options: &Options) -> Result<()> {
+    let file = options.json.as_ref().context("check what? --json FILE")?;
+    let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
+    let figures = Figures::read(&serde_json::from_str(&text)?)?;
+    let (table, missed) = report::bars(&bars::all()?, &figures);
+    print!("{table}");
+    if missed > 0 {
+        bail!("{missed} bars are missed");
     }
     Ok(())
 }

@@ -5,19 +5,27 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
+use nix::unistd::Pid;
 
-/// Clock ticks a second in `/proc/PID/stat`: 100 on every Linux that matters (`man 7 time`).
-const TICKS: f64 = 100.0;
-
-/// Processor time of a process: user and system, all its threads.
+/// Processor time of a process so far: user and system, all its threads, to the nanosecond.
 pub(crate) fn cpu(pid: u32) -> Result<Duration> {
-    let fields = stat(pid)?;
-    let ticks = |index: usize| -> Result<f64> {
-        let field = fields.get(index).context("stat is too short")?;
-        Ok(field.parse::<u64>()? as f64)
-    };
-    // Fields 14 and 15, of which the first two are not in the list.
-    Ok(Duration::from_secs_f64((ticks(11)? + ticks(12)?) / TICKS))
+    let clock = clock_getcpuclockid(Pid::from_raw(pid as i32))?;
+    Ok(clock_gettime(clock)?.into())
+}
+
+/// Nanoseconds of the monotonic clock, which is the same in every process.
+pub(crate) fn monotonic() -> u64 {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from);
+    now.map_or(0, |now| now.as_nanos() as u64)
+}
+
+/// Sleeps until the monotonic clock shows `due`, if it does not yet.
+pub(crate) fn sleep_until(due: u64) {
+    let left = due.saturating_sub(monotonic());
+    if left > 0 {
+        std::thread::sleep(Duration::from_nanos(left));
+    }
 }
 
 /// The fields of `/proc/PID/stat` behind the name in parentheses: the first is the state.

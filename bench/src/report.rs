@@ -1,117 +1,243 @@
-//! Figures: medians and ranges of runs, as a table for people and as JSON.
+//! The page: a table per scenario, what became of the messages, and the bars.
 
+use std::fmt::{self, Write};
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
+use crate::bars::{Bar, Bound, Fares};
+use crate::figures::{Figures, Key, median, shown};
+use crate::peers::Peers;
 use crate::proc;
 
 /// Between these lines of the document stands what is written anew.
 const BEGIN: &str = "<!-- made by `just bench`; do not edit below -->";
 const END: &str = "<!-- end of what is made -->";
 
-/// One thing that was measured several times.
+/// All of it.
 #[derive(Debug)]
-pub(crate) struct Figure {
-    name: String,
-    unit: &'static str,
-    runs: Vec<f64>,
+pub(crate) struct Page {
+    pub(crate) text: String,
+    /// Bars that are missed or not measured.
+    pub(crate) missed: usize,
 }
 
-/// The figures of a scenario, filled run by run.
-#[derive(Debug, Default)]
-pub(crate) struct Figures(Vec<Figure>);
+/// The whole page below its mark.
+pub(crate) fn page(circumstances: &Circumstances, figures: &Figures, all: &[Bar]) -> Page {
+    let (bars, missed) = bars(all, figures);
+    let (tables, counts) = (tables(figures), counts(figures));
+    let text = format!(
+        "{circumstances}\n\n### Bars\n\n{bars}\n{tables}\n### What became of the messages\n\n{counts}"
+    );
+    Page { text, missed }
+}
 
-impl Figures {
-    /// One more run of the figure `name`.
-    pub(crate) fn add(&mut self, name: impl Into<String>, unit: &'static str, value: f64) {
-        let name = name.into();
-        match self.0.iter_mut().find(|figure| figure.name == name) {
-            Some(figure) => figure.runs.push(value),
-            None => self.0.push(Figure {
-                name,
-                unit,
-                runs: vec![value],
-            }),
+/// What was measured, in Markdown: medians and ranges, a table for each scenario.
+fn tables(figures: &Figures) -> String {
+    let mut scenarios: Vec<&str> = Vec::new();
+    let measured = figures.figures.iter().map(|figure| &figure.key);
+    let noted = figures.notes.iter().map(|(key, _)| key);
+    for key in measured.chain(noted) {
+        if !scenarios.contains(&key.scenario.as_str()) {
+            scenarios.push(&key.scenario);
         }
     }
-
-    pub(crate) fn append(&mut self, mut others: Figures) {
-        self.0.append(&mut others.0);
-    }
+    let tables = scenarios.iter().map(|name| table(figures, name));
+    tables.collect::<Vec<_>>().join("\n")
 }
 
-/// The value in the middle; the lower of the two when their number is even.
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let middle = sorted.len().saturating_sub(1) / 2;
-    sorted.get(middle).copied().unwrap_or(f64::NAN)
-}
-
-/// The value below which a share of the sorted values lies.
-pub(crate) fn quantile(values: &mut [Duration], share: f64) -> Duration {
-    values.sort_unstable();
-    let index = (values.len() as f64 * share) as usize;
-    let index = index.min(values.len().saturating_sub(1));
-    values.get(index).copied().unwrap_or_default()
-}
-
-/// Three digits that count, thousands apart.
-fn shown(value: f64) -> String {
-    if value.abs() < 100.0 {
-        let digits = if value.abs() < 10.0 { 2 } else { 1 };
-        return format!("{value:.digits$}");
-    }
-    let whole = format!("{value:.0}");
-    let mut text = String::new();
-    for (index, digit) in whole.chars().enumerate() {
-        if index > 0 && (whole.len() - index).is_multiple_of(3) && !text.ends_with('-') {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// The table, in Markdown.
-pub(crate) fn table(figures: &Figures) -> String {
-    let mut text = String::from("| figure | median | range | |\n|---|---:|---:|---|\n");
-    for Figure { name, unit, runs } in &figures.0 {
-        let low = runs.iter().copied().fold(f64::INFINITY, f64::min);
-        let high = runs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let (middle, low, high) = (shown(median(runs)), shown(low), shown(high));
-        text.push_str(&format!(
-            "| {name} | {middle} | {low} – {high} | {unit} |\n"
-        ));
-    }
-    text
-}
-
-/// The same, with every run.
-pub(crate) fn json(figures: &Figures, version: &str) -> Value {
-    let list: Vec<Value> = figures
-        .0
+fn table(figures: &Figures, scenario: &str) -> String {
+    let mut columns: Vec<(&str, &str)> = Vec::new();
+    let mut rows: Vec<&Key> = Vec::new();
+    let inside = figures
+        .figures
         .iter()
-        .map(|figure| {
-            let Figure { name, unit, runs } = figure;
-            json!({"name": name, "unit": unit, "median": median(runs), "runs": runs})
-        })
-        .collect();
-    json!({"version": version, "machine": proc::machine(), "figures": list})
+        .filter(|of| of.key.scenario == scenario);
+    for figure in inside {
+        let column = (figure.what.as_str(), figure.unit.as_str());
+        if !columns.contains(&column) {
+            columns.push(column);
+        }
+        if !rows.contains(&&figure.key) {
+            rows.push(&figure.key);
+        }
+    }
+    let noted = figures
+        .notes
+        .iter()
+        .filter(|(key, _)| key.scenario == scenario);
+    for (key, _) in noted.clone() {
+        if !rows.contains(&key) {
+            rows.push(key);
+        }
+    }
+    // Loads together, in the order they came in.
+    let mut shapes: Vec<&str> = Vec::new();
+    for key in &rows {
+        if !shapes.contains(&key.shape.as_str()) {
+            shapes.push(&key.shape);
+        }
+    }
+    rows.sort_by_key(|key| shapes.iter().position(|shape| *shape == key.shape));
+
+    let mut text = format!("### {scenario}\n\n| |");
+    for (what, unit) in &columns {
+        let _ = match *unit {
+            "" => write!(text, " {what} |"),
+            unit => write!(text, " {what}, {unit} |"),
+        };
+    }
+    text.push_str("\n|---|");
+    text.push_str(&"---:|".repeat(columns.len()));
+    text.push('\n');
+    for key in rows {
+        let name = match key.shape.as_str() {
+            "" => key.who.clone(),
+            shape => format!("{shape}: {}", key.who),
+        };
+        let _ = write!(text, "| {name} |");
+        for (what, _) in &columns {
+            let cell = figures.find(key, what).map(|figure| spread(&figure.runs));
+            let _ = write!(text, " {} |", cell.unwrap_or_default());
+        }
+        text.push('\n');
+    }
+    for (key, note) in noted {
+        let of = match key.shape.as_str() {
+            "" => key.who.clone(),
+            shape => format!("{shape}, {}", key.who),
+        };
+        let _ = writeln!(text, "\n{of}: {note}.");
+    }
+    text
 }
 
-/// Where and when the figures were made: a line for the document.
-pub(crate) fn circumstances(version: &str, runs: usize, load: f64) -> Result<String> {
-    let machine = proc::machine();
-    let today = today()?;
-    Ok(format!(
-        "{today}, {version}, {machine}; medians of {runs} runs, with their range. Load average \
-         before the first run: {load:.1}."
-    ))
+/// The median, and the range if there is one.
+fn spread(runs: &[f64]) -> String {
+    let low = runs.iter().copied().fold(f64::INFINITY, f64::min);
+    let high = runs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let (middle, low, high) = (shown(median(runs)), shown(low), shown(high));
+    match low == high {
+        true => middle,
+        false => format!("{middle} ({low} – {high})"),
+    }
+}
+
+/// What became of the messages.
+fn counts(figures: &Figures) -> String {
+    let mut text =
+        String::from("| | messages | lost | duplicated | reordered |\n|---|---:|---:|---:|---:|\n");
+    for (key, faults) in figures.counted.iter().filter(|(_, faults)| faults.due > 0) {
+        let due = plain(faults.due as f64);
+        let (lost, doubled) = (faults.lost, faults.duplicated);
+        let _ = writeln!(
+            text,
+            "| {key} | {due} | {lost} | {doubled} | {} |",
+            faults.reordered
+        );
+    }
+    text
+}
+
+/// The bars, each with its bound and how it fares; and how many do not hold.
+pub(crate) fn bars(bars: &[Bar], figures: &Figures) -> (String, usize) {
+    let mut text = String::from("| bar | bound | measured | |\n|---|---:|---:|---|\n");
+    let mut missed = 0;
+    for bar in bars.iter().filter(|bar| bar.concerns(figures)) {
+        let Bar { name, unit, .. } = bar;
+        let bound = match bar.bound {
+            Bound::AtLeast(bound) => format!("≥ {}", plain(bound)),
+            Bound::AtMost(bound) => format!("≤ {}", plain(bound)),
+        };
+        let (measured, verdict) = match bar.fares(figures) {
+            Fares::Holds(value) => (shown(value), "holds"),
+            Fares::Misses(value) => (shown(value), "**misses**"),
+            Fares::Unmeasured => (String::from("–"), "**not measured**"),
+        };
+        missed += usize::from(verdict != "holds");
+        let _ = writeln!(
+            text,
+            "| {name} | {bound} {unit} | {measured} {unit} | {verdict} |"
+        );
+    }
+    let faulty = figures
+        .counted
+        .iter()
+        .filter(|(key, faults)| key.who == "scalesocket" && !faults.is_none());
+    for (key, faults) in faulty {
+        missed += 1;
+        let _ = writeln!(
+            text,
+            "| {key}: lost, duplicated, reordered | 0 | {faults} | **misses** |"
+        );
+    }
+    (text, missed)
+}
+
+/// A bound as it was written.
+fn plain(value: f64) -> String {
+    match value.fract() == 0.0 && value >= 1_000.0 {
+        true => shown(value),
+        false => value.to_string(),
+    }
+}
+
+/// Where, when and against whom the figures were made.
+#[derive(Debug)]
+pub(crate) struct Circumstances {
+    date: String,
+    version: String,
+    machine: String,
+    /// The load average before the first run: near the number of cores, others were at work too.
+    load: f64,
+    peers: Vec<String>,
+}
+
+impl Circumstances {
+    /// As they are now.
+    pub(crate) fn now(version: String, peers: &Peers) -> Result<Self> {
+        Ok(Circumstances {
+            date: today()?,
+            version,
+            machine: proc::machine(),
+            load: proc::load(),
+            peers: peers.list(),
+        })
+    }
+
+    /// With what was found under them.
+    pub(crate) fn json(&self, figures: &Figures) -> Value {
+        let mut all = figures.json();
+        if let Some(all) = all.as_object_mut() {
+            all.insert("date".to_owned(), json!(self.date));
+            all.insert("version".to_owned(), json!(self.version));
+            all.insert("machine".to_owned(), json!(self.machine));
+            all.insert("load".to_owned(), json!(self.load));
+            all.insert("peers".to_owned(), json!(self.peers));
+        }
+        all
+    }
+}
+
+impl fmt::Display for Circumstances {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Circumstances {
+            date,
+            version,
+            machine,
+            load,
+            peers,
+        } = self;
+        write!(
+            f,
+            "{date}, {version}, {machine}. Medians, with the range of all runs. Load average \
+             before the first run: {load:.1}. Beside it: {}.",
+            peers.join("; ")
+        )
+    }
 }
 
 /// The date in UTC, by the civil calendar.
@@ -152,18 +278,43 @@ pub(crate) fn write(document: &Path, text: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario::Run;
+    use crate::sequence::Faults;
 
     #[test]
-    fn a_figure_is_the_run_in_the_middle() {
-        assert_eq!(median(&[5.0, 1.0, 3.0]), 3.0);
-        assert_eq!(median(&[4.0]), 4.0);
+    fn a_scenario_is_a_table_of_those_who_ran_and_notes_of_those_who_could_not() {
+        let mut figures = Figures::default();
+        for value in [3.0, 1.0, 2.0] {
+            let run = Run::new(Faults::default()).with("p50", "ms", value);
+            figures.take(&Key::new("burst", "to 10", "scalesocket"), Ok(run), false);
+        }
+        let hangs = Err(anyhow::anyhow!("it hangs"));
+        figures.take(
+            &Key::new("burst", "to 10", "scalesocket 0.2.4"),
+            hangs,
+            true,
+        );
+        assert_eq!(
+            tables(&figures),
+            "### burst\n\n| | p50, ms |\n|---|---:|\n\
+             | to 10: scalesocket | 2.00 (1.00 – 3.00) |\n\
+             | to 10: scalesocket 0.2.4 |  |\n\
+             \nto 10, scalesocket 0.2.4: it hangs.\n"
+        );
     }
 
     #[test]
-    fn numbers_are_shown_with_three_digits_or_in_thousands() {
-        assert_eq!(shown(3.217), "3.22");
-        assert_eq!(shown(31.26), "31.3");
-        assert_eq!(shown(1_234_567.8), "1,234,568");
-        assert_eq!(shown(-123.4), "-123");
+    fn one_lost_message_of_ours_is_a_bar_that_is_missed() {
+        let mut figures = Figures::default();
+        let key = Key::new("burst", "", "scalesocket");
+        let lost = |lost| Faults {
+            due: 9,
+            lost,
+            ..Faults::default()
+        };
+        figures.take(&key, Ok(Run::new(lost(0))), false);
+        assert_eq!(bars(&[], &figures).1, 0);
+        figures.take(&key, Ok(Run::new(lost(1))), false);
+        assert_eq!(bars(&[], &figures).1, 1);
     }
 }

@@ -1,6 +1,7 @@
 //! Numbered lines, and the exact count of what happened to them on the way.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// Digits of a number at the start of a line.
 pub(crate) const DIGITS: usize = 12;
@@ -68,6 +69,58 @@ impl Sequence {
     }
 }
 
+/// What became of all messages of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Faults {
+    /// Messages that should have come.
+    pub(crate) due: u64,
+    pub(crate) lost: u64,
+    pub(crate) duplicated: u64,
+    pub(crate) reordered: u64,
+}
+
+impl Faults {
+    /// Readers who should each have heard `lines`.
+    pub(crate) fn of<'a>(sequences: impl IntoIterator<Item = &'a Sequence>, lines: u64) -> Self {
+        let mut faults = Faults::default();
+        for sequence in sequences {
+            faults.due += lines;
+            faults.lost += sequence.lost(lines);
+            // What was never printed is no better than what came twice.
+            faults.duplicated += sequence.duplicated + sequence.next.saturating_sub(lines);
+            faults.reordered += sequence.reordered;
+        }
+        faults
+    }
+
+    /// All came, once, in order.
+    pub(crate) fn is_none(&self) -> bool {
+        self.lost + self.duplicated + self.reordered == 0
+    }
+
+    pub(crate) fn add(&mut self, other: &Faults) {
+        self.due += other.due;
+        self.lost += other.lost;
+        self.duplicated += other.duplicated;
+        self.reordered += other.reordered;
+    }
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Faults {
+            due,
+            lost,
+            duplicated,
+            reordered,
+        } = self;
+        write!(
+            f,
+            "of {due} messages {lost} lost, {duplicated} duplicated, {reordered} reordered"
+        )
+    }
+}
+
 /// The number at the start of a line.
 pub(crate) fn number(line: &[u8]) -> Option<u64> {
     let digits = line.first_chunk::<DIGITS>()?;
@@ -90,6 +143,28 @@ pub(crate) fn put_line(out: &mut Vec<u8>, number: u64, size: usize) {
         rest /= 10;
     }
     out.push(b'\n');
+}
+
+/// Digits of a time in nanoseconds, behind the number.
+const DUE_DIGITS: usize = 20;
+
+/// Appends line `number`, which also says when it was due, by the monotonic clock.
+pub(crate) fn put_due_line(out: &mut Vec<u8>, number: u64, due: u64, size: usize) {
+    let start = out.len();
+    put_line(out, number, size.max(DIGITS + DUE_DIGITS));
+    let mut rest = due;
+    for place in (start + DIGITS..start + DIGITS + DUE_DIGITS).rev() {
+        if let Some(digit) = out.get_mut(place) {
+            *digit = b'0' + (rest % 10) as u8;
+        }
+        rest /= 10;
+    }
+}
+
+/// When the line was due, in nanoseconds.
+pub(crate) fn due(line: &[u8]) -> Option<u64> {
+    let digits = line.get(DIGITS..DIGITS + DUE_DIGITS)?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -125,5 +200,27 @@ mod tests {
         assert_eq!(line.len(), 65);
         assert_eq!(number(&line), Some(90_210));
         assert_eq!(number(b"not a number"), None);
+        assert_eq!(due(&line), None);
+    }
+
+    #[test]
+    fn a_line_says_when_it_was_due() {
+        let mut line = Vec::new();
+        put_due_line(&mut line, 3, 987_654_321_012, 64);
+        assert_eq!(
+            (number(&line), due(&line)),
+            (Some(3), Some(987_654_321_012))
+        );
+        assert_eq!(line.len(), 65);
+    }
+
+    #[test]
+    fn what_was_never_printed_counts_as_twice() {
+        let mut sequence = Sequence::default();
+        (0..4).for_each(|number| sequence.note(number));
+        let faults = Faults::of([&sequence], 3);
+        assert_eq!((faults.due, faults.lost, faults.duplicated), (3, 0, 1));
+        assert!(!faults.is_none());
+        assert!(Faults::of([&sequence], 4).is_none());
     }
 }

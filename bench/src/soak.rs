@@ -50,14 +50,14 @@ pub(crate) fn run(server: &Path, wants: impl Fn(&str) -> bool) -> Result<()> {
 
 /// The largest memory of a process while this lives.
 #[derive(Debug)]
-struct Peak {
+pub(crate) struct Peak {
     most: Arc<AtomicU64>,
     over: Arc<AtomicBool>,
     watcher: Option<JoinHandle<()>>,
 }
 
 impl Peak {
-    fn watch(pid: u32) -> Self {
+    pub(crate) fn watch(pid: u32) -> Self {
         let (most, over) = (
             Arc::new(AtomicU64::new(0)),
             Arc::new(AtomicBool::new(false)),
@@ -79,7 +79,7 @@ impl Peak {
         }
     }
 
-    fn most(&self) -> u64 {
+    pub(crate) fn most(&self) -> u64 {
         self.most.load(Ordering::Relaxed)
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! The [`Reader`] finds frames in a byte stream and hands out where each begins; payloads are
 //! skipped, not copied. Servers send unfragmented and unmasked frames to these clients; anything
-//! else is an error, because a benchmark of a broken stream measures nothing.
+//! else is an error, because a benchmark of a broken stream measures nothing. [`Payload`] hands out
+//! every byte, of fragments too.
 
 use anyhow::{Result, bail};
 
@@ -11,6 +12,8 @@ pub(crate) const HEAD: usize = 125;
 
 /// Text frame.
 pub(crate) const TEXT: u8 = 1;
+/// Binary frame.
+pub(crate) const BINARY: u8 = 2;
 /// Close frame.
 pub(crate) const CLOSE: u8 = 8;
 /// Ping frame.
@@ -35,13 +38,13 @@ pub(crate) struct Reader {
     skip: usize,
 }
 
-/// Opcode, header length and payload length of the frame that `bytes` begin with.
+/// First byte, header length and payload length of the frame that `bytes` begin with.
 fn header(bytes: &[u8]) -> Result<Option<(u8, usize, usize)>> {
     let [first, second, rest @ ..] = bytes else {
         return Ok(None);
     };
-    if first & 0xf0 != 0x80 || second & 0x80 != 0 {
-        bail!("not a whole unmasked frame: {first:#04x} {second:#04x}");
+    if first & 0x70 != 0 || second & 0x80 != 0 {
+        bail!("not an unmasked frame: {first:#04x} {second:#04x}");
     }
     let (extended, len) = match (second & 0x7f, rest) {
         (126, [a, b, ..]) => (2, usize::from(u16::from_be_bytes([*a, *b]))),
@@ -52,7 +55,15 @@ fn header(bytes: &[u8]) -> Result<Option<(u8, usize, usize)>> {
         (126, _) => return Ok(None),
         (len, _) => (0, usize::from(len)),
     };
-    Ok(Some((first & 0x0f, 2 + extended, len)))
+    Ok(Some((*first, 2 + extended, len)))
+}
+
+/// The kind of a frame that is a message of its own.
+fn whole_message(first: u8) -> Result<u8> {
+    if first & 0x80 == 0 || first & 0x0f == 0 {
+        bail!("a fragment of a message: {first:#04x}");
+    }
+    Ok(first & 0x0f)
 }
 
 impl Reader {
@@ -72,7 +83,8 @@ impl Reader {
             if self.carry.is_empty() {
                 let whole = header(bytes)?
                     .filter(|(_, begin, len)| bytes.len() >= begin + (*len).min(HEAD));
-                if let Some((opcode, begin, len)) = whole {
+                if let Some((first, begin, len)) = whole {
+                    let opcode = whole_message(first)?;
                     let head = bytes.get(begin..begin + len.min(HEAD)).unwrap_or_default();
                     each(Frame { opcode, head, len });
                     self.skip = begin + len;
@@ -85,9 +97,10 @@ impl Reader {
             };
             self.carry.push(*byte);
             bytes = rest;
-            if let Some((opcode, begin, len)) = header(&self.carry)?
+            if let Some((first, begin, len)) = header(&self.carry)?
                 && self.carry.len() == begin + len.min(HEAD)
             {
+                let opcode = whole_message(first)?;
                 let head = self.carry.get(begin..).unwrap_or_default();
                 each(Frame { opcode, head, len });
                 self.skip = len - head.len();
@@ -97,11 +110,52 @@ impl Reader {
     }
 }
 
+/// The payload of a stream of frames, in the pieces it comes in; for who compares every byte.
+#[derive(Debug, Default)]
+pub(crate) struct Payload {
+    /// A header that did not arrive in one piece.
+    carry: Vec<u8>,
+    /// Payload of the frame that still has to come.
+    left: usize,
+}
+
+impl Payload {
+    /// Hands every piece to `each`. Control frames end the stream for this reader.
+    pub(crate) fn feed(&mut self, mut bytes: &[u8], each: &mut impl FnMut(&[u8])) -> Result<()> {
+        while !bytes.is_empty() {
+            if self.left > 0 {
+                let (piece, rest) = bytes.split_at(self.left.min(bytes.len()));
+                each(piece);
+                self.left -= piece.len();
+                bytes = rest;
+                continue;
+            }
+            let (byte, rest) = bytes.split_at(1);
+            self.carry.extend_from_slice(byte);
+            bytes = rest;
+            if let Some((first, _, len)) = header(&self.carry)? {
+                if first & 0x0f >= CLOSE {
+                    bail!("a control frame: {first:#04x}");
+                }
+                self.left = len;
+                self.carry.clear();
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Appends a masked frame. The mask is zero: the payload stays readable, and the server does
 /// the same work for it.
 pub(crate) fn put_frame(out: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
+    put_header(out, opcode, payload.len());
+    out.extend_from_slice(payload);
+}
+
+/// Appends the header of such a frame.
+pub(crate) fn put_header(out: &mut Vec<u8>, opcode: u8, len: usize) {
     out.push(0x80 | opcode);
-    match payload.len() {
+    match len {
         len @ 0..=125 => out.push(0x80 | len as u8),
         len @ 126..=0xffff => {
             out.push(0x80 | 126);
@@ -113,7 +167,6 @@ pub(crate) fn put_frame(out: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
         }
     }
     out.extend_from_slice(&[0; 4]);
-    out.extend_from_slice(payload);
 }
 
 /// A request to join `room`.
@@ -164,6 +217,13 @@ mod tests {
                 reader.feed(piece, &mut each).unwrap();
             }
             assert_eq!(lens, [0, 1, 125, 126, 300, 70_000], "cut {cut}");
+            let (mut payload, mut bytes) = (Payload::default(), 0);
+            for piece in stream.chunks(cut) {
+                payload
+                    .feed(piece, &mut |piece| bytes += piece.len())
+                    .unwrap();
+            }
+            assert_eq!(bytes, lens.iter().sum::<usize>(), "cut {cut}");
         }
     }
 }
