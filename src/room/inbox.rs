@@ -47,13 +47,46 @@ struct State {
 impl State {
     fn append(&mut self, message: &[u8], whole: bool) {
         self.queued.extend_from_slice(message);
-        self.messages += u64::from(!message.is_empty());
-        if whole {
-            self.lengths.push_back(message.len());
-        }
-        self.used += message.len();
-        self.accepted += message.len() as u64;
+        self.note(message.len(), whole);
     }
+
+    /// A message of that length was appended to what is queued.
+    fn note(&mut self, length: usize, whole: bool) {
+        self.messages += u64::from(length > 0);
+        if whole {
+            self.lengths.push_back(length);
+        }
+        self.used += length;
+        self.accepted += length as u64;
+    }
+
+    /// Whether a message of that length may be appended now; otherwise the sender waits.
+    fn admits(&mut self, sender: u32, length: usize, limit: usize, waker: &Waker) -> bool {
+        let first = self.waiting.front().is_none_or(|(id, _)| *id == sender);
+        let fits = self.used == 0 || self.used + length <= limit;
+        if first && fits {
+            self.waiting.pop_front();
+            return true;
+        }
+        match self.waiting.iter_mut().find(|(id, _)| *id == sender) {
+            Some((_, kept)) => kept.clone_from(waker),
+            None => self.waiting.push_back((sender, waker.clone())),
+        }
+        false
+    }
+}
+
+/// What became of a message that was offered.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Offered<R> {
+    /// It is on its way.
+    Taken,
+    /// It could not be written.
+    Refused(R),
+    /// The inbox is full: this is the message, and the waker is kept until there is room for it.
+    Full(Vec<u8>),
+    /// The inbox takes no more.
+    Closed,
 }
 
 /// What the pump took: the bytes, and where messages end in them (only when asked for).
@@ -118,17 +151,8 @@ impl Inbox {
         if state.closed {
             return Poll::Ready(Err(Closed));
         }
-        let first = state.waiting.front().is_none_or(|(id, _)| *id == sender);
-        let fits = state.used == 0 || state.used + message.len() <= self.limit;
-        if !(first && fits) {
-            match state.waiting.iter_mut().find(|(id, _)| *id == sender) {
-                Some((_, waker)) => waker.clone_from(cx.waker()),
-                None => state.waiting.push_back((sender, cx.waker().clone())),
-            }
+        if !state.admits(sender, message.len(), self.limit, cx.waker()) {
             return Poll::Pending;
-        }
-        if state.waiting.front().is_some() {
-            state.waiting.pop_front();
         }
         state.append(message, self.whole);
         let accepted = state.accepted;
@@ -136,6 +160,34 @@ impl Inbox {
         drop(state);
         wake.into_iter().flatten().for_each(Waker::wake);
         Poll::Ready(Ok(accepted))
+    }
+
+    /// Has `write` append a message where it goes from, which saves a copy of it.
+    pub(crate) fn offer<R>(
+        &self,
+        sender: u32,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), R>,
+        cx: &mut Context<'_>,
+    ) -> Offered<R> {
+        let mut state = self.state.lock();
+        let begin = state.queued.len();
+        if let Err(refused) = write(&mut state.queued) {
+            state.queued.truncate(begin);
+            return Offered::Refused(refused);
+        }
+        if state.closed {
+            state.queued.truncate(begin);
+            return Offered::Closed;
+        }
+        let length = state.queued.len() - begin;
+        if !state.admits(sender, length, self.limit, cx.waker()) {
+            return Offered::Full(state.queued.split_off(begin));
+        }
+        state.note(length, self.whole);
+        let wake = [state.pump.take(), next_sender(&state)];
+        drop(state);
+        wake.into_iter().flatten().for_each(Waker::wake);
+        Offered::Taken
     }
 
     /// Appends without regard to the limit: for leave messages, which cannot wait. They stay
@@ -310,6 +362,36 @@ mod tests {
         assert!(push(&inbox, 2, b"abc").is_ready());
         assert!(push(&inbox, 3, b"x").is_ready());
         assert_eq!(take(&inbox).as_deref(), Some(&b"abcx"[..]));
+    }
+
+    #[test]
+    fn what_is_offered_is_taken_refused_or_given_back() {
+        let inbox = Inbox::new(10, false);
+        let offer = |sender, text: &'static [u8], well: bool| {
+            let write = |out: &mut Vec<u8>| {
+                out.extend_from_slice(text);
+                well.then_some(()).ok_or("unspeakable")
+            };
+            inbox.offer(sender, write, &mut Context::from_waker(Waker::noop()))
+        };
+        assert_eq!(offer(1, b"1234", true), Offered::Taken);
+        assert_eq!(offer(1, b"56", false), Offered::Refused("unspeakable"));
+        let long = b"789012345".to_vec();
+        assert_eq!(offer(2, b"789012345", true), Offered::Full(long.clone()));
+        assert_eq!(
+            offer(3, b"x", true),
+            Offered::Full(b"x".to_vec()),
+            "not its turn"
+        );
+        assert_eq!(inbox.used(), 4);
+        assert_eq!(take(&inbox).as_deref(), Some(&b"1234"[..]));
+        inbox.wrote(4);
+        assert!(push(&inbox, 2, &long).is_ready());
+        assert_eq!(offer(3, b"x", true), Offered::Taken);
+        assert_eq!(take(&inbox).as_deref(), Some(&b"789012345x"[..]));
+        inbox.close();
+        assert_eq!(offer(1, b"late", true), Offered::Closed);
+        assert_eq!(take(&inbox), None);
     }
 
     #[test]

@@ -14,6 +14,9 @@ use super::twin::Twin;
 use crate::frame::{Audience, Drop, Event, Kind};
 use crate::ws::{codec, deflate};
 
+/// From so many bytes on a scratch buffer that is mostly full is given away too: copying it costs
+/// more than making another.
+const HAND_OVER: usize = 16 << 10;
 /// A scratch buffer above this is given away rather than copied and kept.
 const SCRATCH_MAX: usize = 1 << 20;
 
@@ -82,6 +85,8 @@ pub(crate) struct Outgoing {
     /// The copies, oldest first, as many as are kept at the most.
     pub(crate) kept: VecDeque<Bytes>,
     frames: Vec<u8>,
+    /// How long they were when the buffer was last given away: the next one is likely to be.
+    expected: usize,
     twin: Option<Box<Twin>>,
     /// Messages for everybody among the frames.
     pub(crate) broadcast: u64,
@@ -141,6 +146,10 @@ impl Outgoing {
     /// Takes in one message for everybody that did not come through the framing.
     pub(crate) fn everyone(&mut self, kind: Kind, payload: &[u8], tagged: bool) {
         let begin = self.frames.len();
+        if self.frames.capacity() == 0 {
+            let length = codec::encoded_len(payload.len());
+            self.frames.reserve_exact(length.max(self.expected));
+        }
         codec::put_message(&mut self.frames, kind, payload);
         self.broadcast += 1;
         let Some(keep) = self.keep.filter(|keep| keep.wants(tagged)) else {
@@ -211,7 +220,10 @@ impl Outgoing {
 
     /// The frames for everybody, leaving none here.
     pub(crate) fn take_frames(&mut self) -> Bytes {
-        if self.frames.capacity() > SCRATCH_MAX {
+        let length = self.frames.len();
+        let worth = length >= HAND_OVER && length >= self.frames.capacity() / 4 * 3;
+        if worth || self.frames.capacity() > SCRATCH_MAX {
+            self.expected = length;
             return std::mem::take(&mut self.frames).into();
         }
         let frames = Bytes::copy_from_slice(&self.frames);

@@ -1,6 +1,5 @@
 //! A client's place in a room: what it hears, what it says. Dropping it is leaving.
 
-use std::cell::RefCell;
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,6 +11,7 @@ use tracing::trace;
 use super::admission::Admitted;
 use super::close::Close;
 use super::feed::Next;
+use super::inbox::Offered;
 use super::live::Room;
 use super::name::RoomName;
 use super::piece::{Begun, Piece};
@@ -26,13 +26,6 @@ pub struct Newcomer {
     pub passed_on: bool,
     /// The CGI variables of its request (RFC 3875).
     pub variables: Vec<(OsString, OsString)>,
-}
-
-/// What the buffer for encoding keeps between messages.
-const ENCODED_KEPT: usize = 64 << 10;
-
-thread_local! {
-    static ENCODED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// See the module's documentation.
@@ -141,27 +134,21 @@ impl Place {
             return Said::Done;
         }
         trace!(room = %self.room.name, client = %self.id, ?kind, bytes = payload.len(), "message from a client");
-        ENCODED.with_borrow_mut(|bytes| {
-            bytes.clear();
-            bytes.shrink_to(ENCODED_KEPT);
-            if let Err(reason) = self.room.encoder.message(self.id, kind, payload, bytes) {
-                self.room.count_dropped(reason.as_str(), 1);
-                return Said::Done;
+        let Place { room, id, .. } = self;
+        let write = |out: &mut Vec<u8>| room.encoder.message(*id, kind, payload, out);
+        match room.inbox.offer(id.get(), write, cx) {
+            Offered::Taken => room.count_in(payload.len()),
+            Offered::Refused(reason) => room.count_dropped(reason.as_str(), 1),
+            Offered::Closed => room.count_dropped("room_ending", 1),
+            Offered::Full(bytes) => {
+                self.held = Some(Box::new(Held {
+                    bytes,
+                    payload: Some(payload.len()),
+                }));
+                return Said::Held;
             }
-            match self.room.inbox.poll_push(self.id.get(), bytes, cx) {
-                Poll::Ready(Ok(_)) => self.room.count_in(payload.len()),
-                Poll::Ready(Err(_)) => self.room.count_dropped("room_ending", 1),
-                Poll::Pending => {
-                    let bytes = bytes.clone();
-                    self.held = Some(Box::new(Held {
-                        bytes,
-                        payload: Some(payload.len()),
-                    }));
-                    return Said::Held;
-                }
-            }
-            Said::Done
-        })
+        }
+        Said::Done
     }
 
     /// Ready once nothing is held and more may be said.

@@ -306,7 +306,7 @@ impl Decoder {
         };
         let last = frame.fin && frame.left == 0;
         if self.packed {
-            return self.packed_data(kind, last, piece, each);
+            return self.packed_data(frame, kind, piece, each);
         }
         let begun = self.pieces.as_ref();
         if last && begun.is_none_or(|pieces| pieces.message.is_empty()) {
@@ -318,7 +318,7 @@ impl Decoder {
             return Ok(each(Event::Message(kind, piece)));
         }
         let pieces = self.pieces.get_or_insert_default();
-        pieces.message.extend_from_slice(piece);
+        pieces.take(piece, frame.left);
         if kind == Kind::Text {
             pieces.check_text(last)?;
         }
@@ -336,14 +336,14 @@ impl Decoder {
     /// two reads of it must not occupy what all connections of a thread share.
     fn packed_data(
         &mut self,
+        frame: Frame,
         kind: Kind,
-        last: bool,
         piece: &[u8],
         each: &mut impl FnMut(Event<'_>) -> Flow,
     ) -> Result<Flow, Violation> {
-        if !last {
+        if !frame.fin || frame.left > 0 {
             let pieces = self.pieces.get_or_insert_default();
-            pieces.message.extend_from_slice(piece);
+            pieces.take(piece, frame.left);
             return Ok(Flow::More);
         }
         let kept = self.pieces.take().map(|mut pieces| {
@@ -398,6 +398,16 @@ impl Decoder {
 }
 
 impl Pieces {
+    /// Keeps a piece of the message; so many bytes of its frame are still to come. Who announces
+    /// much and sends little is not given more than double of what came.
+    fn take(&mut self, piece: &[u8], left: usize) {
+        let room = piece.len() + left.min(self.message.len() + piece.len());
+        if room >= self.message.len() {
+            self.message.reserve_exact(room);
+        }
+        self.message.extend_from_slice(piece);
+    }
+
     /// Checks what has come since the last check; only a code point at the very end may be cut.
     fn check_text(&mut self, last: bool) -> Result<(), Violation> {
         let fresh = self.message.get(self.checked..).unwrap_or_default();

@@ -20,8 +20,8 @@ use super::moment::Moment;
 use super::socket::Socket;
 use crate::room::{Begun, Close, Next, Piece, Place, Said};
 
-/// Bytes read at once.
-const READ: usize = 64 << 10;
+/// Bytes read at once: so many that messages of 64 KiB mostly lie whole in a read.
+const READ: usize = 192 << 10;
 /// Pieces of less than this on average are copied together rather than gathered by the kernel,
 /// to which a slice costs more than its copy does here.
 const COPY_BELOW: usize = 1 << 10;
