@@ -20,6 +20,8 @@ pub(crate) const SCENARIO: Scenario = Scenario {
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long the server is left alone before its memory is read.
 const SETTLE: Duration = Duration::from_millis(500);
+/// The same once a crowd has left: what is freed goes back to the system a second later.
+const TRIMMED: Duration = Duration::from_millis(2500);
 
 fn cells(bench: &Bench) -> Vec<Cell> {
     let clients = bench.of(10_000, 300);
@@ -32,10 +34,11 @@ fn cells(bench: &Bench) -> Vec<Cell> {
 fn measure(bench: &Bench, clients: usize) -> Result<Run> {
     let served = bench.serve(Who::Ours, &[], &["cat"])?;
     let mut first = Crowd::join(served.addr, "idle", 1)?;
-    let memory = || -> Result<f64> {
-        std::thread::sleep(bench.of(SETTLE, SETTLE / 5));
+    let memory_after = |settle: Duration| -> Result<f64> {
+        std::thread::sleep(bench.of(settle, settle / 5));
         Ok(served.memory()? as f64)
     };
+    let memory = || memory_after(SETTLE);
     let (empty, descriptors) = (memory()?, proc::descriptors(served.pid())?);
     let each = 1024.0 * clients as f64;
     let mut run = Run::default();
@@ -56,7 +59,7 @@ fn measure(bench: &Bench, clients: usize) -> Result<Run> {
         }
         drop(crowd);
         wait_for_descriptors(&served, descriptors)?;
-        run = run.with(kept, "KiB", (memory()? - empty) / each);
+        run = run.with(kept, "KiB", (memory_after(TRIMMED)? - empty) / each);
     }
     drop(first);
     served.stop()?;

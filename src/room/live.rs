@@ -293,8 +293,9 @@ impl Room {
         }
     }
 
-    /// Lets the clients hear what one read of the child became.
-    pub(super) fn publish(&self, outgoing: &mut Outgoing) {
+    /// Lets the clients hear what one read of the child became. Returns how many of them hear
+    /// what was for everybody.
+    pub(super) fn publish(&self, outgoing: &mut Outgoing) -> usize {
         if outgoing.messages > 0 {
             if self
                 .counts
@@ -329,10 +330,12 @@ impl Room {
                 .drain(..)
                 .for_each(|frame| history.push(frame));
         }
+        let hearers = hall.feed.len();
         drop(hall);
         self.count_dropped("unknown_client", unknown);
         outgoing.reset();
         wake.into_iter().for_each(Waker::wake);
+        hearers
     }
 
     /// Waits until the child's output may be read further; says whether somebody is about to fall

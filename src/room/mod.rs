@@ -13,6 +13,7 @@ pub mod bench;
 mod close;
 mod feed;
 mod flights;
+mod gather;
 mod history;
 mod inbox;
 mod live;

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use super::feed::{Brink, Patience};
+use super::gather::{Gather, HEARERS};
 use super::inbox::Taken;
 use super::live::Room;
 use super::options::{Options, Stderr};
@@ -54,11 +55,16 @@ pub(super) async fn output(
     let mut left_after = PIPE_MAX;
     let mut since_rest = 0;
     let mut patience = Patience::new(std::time::Instant::now());
+    let mut gather = Gather::new(std::time::Instant::now());
+    let mut lull = None;
     let mut exit = pin!(exited.cancelled());
     let result = loop {
         if since_rest >= REST_AFTER {
             since_rest = 0;
             tokio::task::yield_now().await;
+        }
+        if let Some(lull) = lull.take() {
+            gather.wait(lull).await;
         }
         if room.may_read().await == Brink::Reached {
             room.bear(&mut patience).await;
@@ -69,7 +75,12 @@ pub(super) async fn output(
         let over = ending.is_some_and(|ending| Instant::now() >= ending);
         let mut take = |bytes: &[u8]| {
             let fed = decoder.feed(bytes, &mut |event| outgoing.add(event));
-            room.publish(&mut outgoing);
+            let messages = outgoing.broadcast;
+            let hearers = room.publish(&mut outgoing);
+            if hearers >= HEARERS {
+                let now = std::time::Instant::now();
+                lull = gather.note(now, bytes.len(), messages, messages * hearers as u64);
+            }
             (bytes.len(), fed)
         };
         let read = if over {
