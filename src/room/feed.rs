@@ -239,13 +239,15 @@ impl Feed {
         let queued = self.side_cost;
         let mut unknown = 0;
         // The side queues first: once the batch can be read, what belongs inside it is there.
-        for mark in outgoing.marks.drain(..) {
+        let mut marks = outgoing.take_marks();
+        for mark in marks.drain(..) {
             let at = Cursor {
                 at: start.at + mark.offset,
                 messages: start.messages + mark.messages,
             };
-            unknown += self.whisper(at, mark, wake);
+            unknown += mark.count * self.whisper(at, mark, wake);
         }
+        outgoing.reuse(marks);
         let frames = outgoing.take_frames();
         if frames.is_empty() || self.members.is_empty() || self.ended.is_some() {
             // Nobody to hear it. The position stays: cursors count what could be heard.

@@ -12,8 +12,10 @@ use super::close::Close;
 use super::history::Keep;
 use super::twin::Twin;
 use crate::frame::{Audience, Drop, Event, Kind};
-use crate::ws::{codec, deflate};
+use crate::ws::codec;
 
+/// Longer messages for one client are marks of their own, which saves a copy.
+const RUN_MAX: usize = 4 << 10;
 /// From so many bytes on a scratch buffer that is mostly full is given away too: copying it costs
 /// more than making another.
 const HAND_OVER: usize = 16 << 10;
@@ -50,6 +52,8 @@ pub(crate) struct Mark {
     pub(crate) messages: u64,
     pub(crate) who: Who,
     pub(crate) whisper: Whisper,
+    /// How many messages the frame is.
+    pub(crate) count: u64,
     /// The frame, compressed, for those of them who read such frames.
     pub(crate) packed: Option<Box<Bytes>>,
 }
@@ -77,6 +81,15 @@ impl Mark {
     }
 }
 
+/// Messages for one client that follow each other: they become one mark, as what is for everybody
+/// becomes one batch.
+#[derive(Debug, Default)]
+struct Run {
+    id: Option<u32>,
+    frames: Vec<u8>,
+    count: u64,
+}
+
 /// See the module's documentation. Kept by the pump and reused for every read.
 #[derive(Debug, Default)]
 pub(crate) struct Outgoing {
@@ -85,6 +98,7 @@ pub(crate) struct Outgoing {
     /// The copies, oldest first, as many as are kept at the most.
     pub(crate) kept: VecDeque<Bytes>,
     frames: Vec<u8>,
+    run: Run,
     /// How long they were when the buffer was last given away: the next one is likely to be.
     expected: usize,
     twin: Option<Box<Twin>>,
@@ -93,7 +107,7 @@ pub(crate) struct Outgoing {
     /// Messages of any audience, and their payload bytes.
     pub(crate) messages: u64,
     pub(crate) payload: u64,
-    pub(crate) marks: Vec<Mark>,
+    marks: Vec<Mark>,
     pub(crate) metadata: Option<Bytes>,
     /// Dropped or odd, to be counted.
     pub(crate) counted: Vec<Drop>,
@@ -122,6 +136,9 @@ impl Outgoing {
                 trace!(?to, ?kind, bytes = payload.len(), "message from a child");
                 match to {
                     Audience::Everyone => self.everyone(kind, payload, tagged),
+                    Audience::Only([id]) if payload.len() <= RUN_MAX => {
+                        self.one(*id, kind, payload);
+                    }
                     Audience::Only(ids) => self.some(Who::Only(ids.into()), kind, payload),
                     Audience::Except(ids) => self.some(Who::Except(ids.into()), kind, payload),
                 }
@@ -145,6 +162,7 @@ impl Outgoing {
 
     /// Takes in one message for everybody that did not come through the framing.
     pub(crate) fn everyone(&mut self, kind: Kind, payload: &[u8], tagged: bool) {
+        self.seal();
         let begin = self.frames.len();
         if self.frames.capacity() == 0 {
             let length = codec::encoded_len(payload.len());
@@ -163,6 +181,28 @@ impl Outgoing {
         self.kept.push_back(Bytes::copy_from_slice(frame));
     }
 
+    fn one(&mut self, id: u32, kind: Kind, payload: &[u8]) {
+        if self.run.id != Some(id) {
+            self.seal();
+            self.run.id = Some(id);
+        }
+        codec::put_message(&mut self.run.frames, kind, payload);
+        self.run.count += 1;
+    }
+
+    /// Nothing more is added to the run.
+    fn seal(&mut self) {
+        let Some(id) = self.run.id.take() else { return };
+        let frames = Bytes::copy_from_slice(&self.run.frames);
+        self.run.frames.clear();
+        let count = std::mem::take(&mut self.run.count);
+        self.push(
+            Who::Only([id].as_slice().into()),
+            Whisper::Frame(frames),
+            count,
+        );
+    }
+
     fn some(&mut self, who: Who, kind: Kind, payload: &[u8]) {
         // Exactly as much: a buffer with room to spare costs another allocation to share.
         let mut frame = Vec::with_capacity(codec::encoded_len(payload.len()));
@@ -171,14 +211,31 @@ impl Outgoing {
     }
 
     fn mark(&mut self, who: Who, whisper: Whisper) {
+        self.seal();
+        self.push(who, whisper, 1);
+    }
+
+    fn push(&mut self, who: Who, whisper: Whisper, count: u64) {
         let offset = self.frames.len() as u64;
         self.marks.push(Mark {
             offset,
             messages: self.broadcast,
             who,
             whisper,
+            count,
             packed: None,
         });
+    }
+
+    /// The list that they were in, for the next ones.
+    pub(crate) fn reuse(&mut self, marks: Vec<Mark>) {
+        self.marks = marks;
+    }
+
+    /// What single clients hear, in its order, leaving none here.
+    pub(crate) fn take_marks(&mut self) -> Vec<Mark> {
+        self.seal();
+        std::mem::take(&mut self.marks)
     }
 
     /// Whether somebody's connection is to end.
@@ -191,6 +248,7 @@ impl Outgoing {
     ///
     /// For a batch that is complete, so that a room in which nobody reads such frames pays nothing.
     pub(crate) fn pack_frames(&mut self, least: usize) {
+        self.seal();
         self.twin = Twin::of(&self.frames, least).map(Box::new);
     }
 
@@ -207,9 +265,7 @@ impl Outgoing {
         if let Some(mark) = self.marks.get_mut(index)
             && let Whisper::Frame(frame) = &mark.whisper
         {
-            let mut packed = Vec::new();
-            mark.packed =
-                deflate::pack(&mut packed, frame, least).then(|| Box::new(Bytes::from(packed)));
+            mark.packed = Twin::of(frame, least).map(|twin| Box::new(twin.into_bytes()));
         }
     }
 

@@ -59,6 +59,11 @@ impl Twin {
         Some(twin.done())
     }
 
+    /// All of it.
+    pub(super) fn into_bytes(self) -> Bytes {
+        self.bytes
+    }
+
     /// What it costs.
     pub(super) fn held(&self) -> usize {
         self.bytes.len() + self.swaps.len() * size_of::<Swap>()

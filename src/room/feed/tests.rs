@@ -442,3 +442,34 @@ fn whoever_reads_compressed_frames_gets_them_between_what_is_for_one() {
     feed.leave(ann, &mut Vec::new());
     assert!(!feed.is_read_packed());
 }
+
+#[test]
+fn answers_to_one_that_follow_each_other_are_one_piece_in_their_place() {
+    let mut feed = Feed::new(1 << 20, Slow::Disconnect);
+    let (ann, bob) = (enter(&mut feed, 1), enter(&mut feed, 2));
+    let mut outgoing = Outgoing::default();
+    for (to, payload) in [
+        (Audience::Only(&[1]), &b"a1"[..]),
+        (Audience::Only(&[1]), b"a2"),
+        (Audience::Only(&[2]), b"b1"),
+        (Audience::Only(&[1]), b"a3"),
+        (Audience::Everyone, b"all"),
+        (Audience::Only(&[1]), b"a4"),
+        (Audience::Only(&[9]), b"nobody"),
+        (Audience::Only(&[9]), b"nobody"),
+    ] {
+        message(to, payload, &mut outgoing);
+    }
+    assert_eq!(
+        feed.publish(&mut outgoing, &mut Vec::new()),
+        2,
+        "both count"
+    );
+    let mut pieces = Vec::new();
+    assert_eq!(feed.next(ann, Waker::noop(), &mut pieces), Next::Write);
+    assert_eq!(pieces.len(), 4, "two together, one, the one for all, one");
+    let (heard, _) = write(&mut feed, ann, &mut None, usize::MAX);
+    assert_eq!(payloads(&heard), [&b"a1"[..], b"a2", b"a3", b"all", b"a4"]);
+    let (heard, _) = write(&mut feed, bob, &mut None, usize::MAX);
+    assert_eq!(payloads(&heard), [&b"b1"[..], b"all"]);
+}
