@@ -26,6 +26,7 @@ use crate::room::{self, Close, RoomName, Rooms};
 use crate::stop::{self, Asked, Signals, Stage};
 use crate::ws::connection;
 use fleet::{Fleet, Member};
+pub use heap::share_heap;
 
 /// Descriptors that are neither clients' nor rooms'.
 const SPARE_DESCRIPTORS: u64 = 64;

@@ -94,6 +94,7 @@ fn serve(config: Config) -> ExitCode {
 }
 
 fn run(plan: Plan, program: Option<PathBuf>, soft_nofile: u64) -> anyhow::Result<ExitCode> {
+    app::share_heap();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
