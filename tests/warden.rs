@@ -379,6 +379,24 @@ async fn a_program_that_cannot_start_says_why() {
     soon(warden.shutdown()).await;
 }
 
+/// execvp(3) does so, and so does every shell.
+#[tokio::test]
+async fn a_script_without_a_first_line_is_the_shells() {
+    let warden = warden();
+    let dir = tempfile::tempdir().unwrap();
+    // Written by another process: a file that is open for writing here could not be executed.
+    let made = Command::new("sh")
+        .args(["-c", "echo 'echo \"$#\" \"$2\"' > plain; chmod 755 plain"])
+        .current_dir(&dir)
+        .status()
+        .unwrap();
+    assert!(made.success());
+    let plain = dir.path().join("plain");
+    let mut child = start(&warden, spec(plain.to_str().unwrap(), &["a", "b c"])).await;
+    assert_eq!(rest(&mut child).await, "2 b c\n");
+    soon(warden.shutdown()).await;
+}
+
 #[tokio::test]
 async fn a_program_inherits_three_descriptors_no_signals_and_its_own_session() {
     let warden = warden();

@@ -23,7 +23,7 @@ use nix::{
     unistd::{dup2_stdin, setsid},
 };
 
-use super::{NAME, rooms::Rooms, spawn::spawn};
+use super::{NAME, rooms::Rooms, spawn::Spawner};
 use crate::child::{
     clock,
     fdpass::{self, Brought},
@@ -59,7 +59,7 @@ pub fn run_if_warden() -> Option<ExitCode> {
 struct Process {
     socket: UnixStream,
     deaths: UnixStream,
-    soft_nofile: u64,
+    spawner: Spawner,
     rooms: Rooms,
     /// Bytes heard that are not a whole request yet.
     heard: BytesMut,
@@ -82,6 +82,7 @@ impl Process {
         unsafe {
             libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0)
         };
+        let spawner = Spawner::new(soft_nofile)?; // before anything else opens a descriptor
         // A descriptor watches each leader; programs get the limit they would have had.
         let _as_it_is = nofile::raise_nofile();
         let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
@@ -119,7 +120,7 @@ impl Process {
         Ok(Process {
             socket,
             deaths,
-            soft_nofile,
+            spawner,
             rooms: Rooms::default(),
             heard: BytesMut::new(),
             stdios: VecDeque::new(),
@@ -238,7 +239,7 @@ impl Process {
                 let stdio = self.stdios.pop_front().ok_or(io::ErrorKind::InvalidData)?;
                 let started = match stdio {
                     _ if self.expired || clock::now() >= self.until => Err(libc::ECANCELED),
-                    Some(stdio) => spawn(launch, stdio, self.soft_nofile),
+                    Some(stdio) => self.spawner.spawn(launch, stdio),
                     None => Err(libc::EMFILE),
                 };
                 match started {
