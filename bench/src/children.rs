@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::sequence::{put_due_line, put_line};
-use crate::{floors, proc};
+use crate::{floors, proc, states};
 
 /// Bytes that a flood writes at once.
 const CHUNK: usize = 64 << 10;
@@ -22,6 +22,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     match words.as_slice() {
         ["flood", lines, size] => flood(lines.parse()?, size.parse()?),
         ["paced", rate, lines, size] => paced(rate.parse()?, lines.parse()?, size.parse()?),
+        ["states", rate, lines] => states(rate.parse()?, lines.parse()?),
         ["deaf", millis] => deaf(Duration::from_millis(millis.parse()?)),
         ["writes", lines, size, clients, at_once, rate] => floors::writes(
             lines.parse()?,
@@ -76,6 +77,31 @@ fn paced(rate: u64, lines: u64, size: usize) -> Result<()> {
         line.clear();
         put_due_line(&mut line, number, due, size);
         out.write_all(&line)?;
+        out.flush()?;
+    }
+    wait_for_end()
+}
+
+/// So many lines of 1 KiB like those of a game, made beforehand: at a pace, or as fast as the pipe
+/// takes them if `rate` is 0.
+fn states(rate: u64, lines: u64) -> Result<()> {
+    let mut text = Vec::with_capacity((states::SIZE + 1) * lines as usize);
+    for number in 0..lines {
+        states::put(&mut text, number);
+        text.push(b'\n');
+    }
+    wait_for_go()?;
+    nix::sys::prctl::set_timerslack(1)?;
+    let mut out = io::stdout().lock();
+    let begun = proc::monotonic();
+    let at_once = match rate {
+        0 => CHUNK / states::SIZE,
+        _ => 1,
+    };
+    for (number, piece) in text.chunks(at_once * (states::SIZE + 1)).enumerate() {
+        let after = (number as u64 * 1_000_000_000).checked_div(rate);
+        proc::sleep_until(begun + after.unwrap_or(0));
+        out.write_all(piece)?;
         out.flush()?;
     }
     wait_for_end()

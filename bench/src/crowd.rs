@@ -23,6 +23,8 @@ const EVENTS: usize = 256;
 struct Client {
     stream: TcpStream,
     reader: Reader,
+    /// It offers to read compressed messages.
+    packs: bool,
     /// The answer to the handshake until it is whole; none once it is.
     answer: Option<Vec<u8>>,
     /// Not read from, on purpose.
@@ -37,6 +39,8 @@ pub(crate) enum Heard<'a> {
     Open,
     /// A message: the first bytes of it, and its length.
     Message(&'a [u8], usize),
+    /// A compressed message: the first bytes of that form.
+    Packed(&'a [u8]),
     /// A close frame.
     Close(u16, String),
     /// The end of the stream.
@@ -50,6 +54,12 @@ pub(crate) struct Crowd {
     addr: SocketAddr,
     clients: Vec<Client>,
     open: usize,
+    /// Whether those who join from now on offer to read compressed messages.
+    packs: bool,
+    /// Bytes of a message that are handed out with it.
+    head: usize,
+    /// Bytes of frames that all have read.
+    received: u64,
     buffer: Vec<u8>,
 }
 
@@ -61,6 +71,9 @@ impl Crowd {
             addr,
             clients: Vec::new(),
             open: 0,
+            packs: false,
+            head: wire::HEAD,
+            received: 0,
             buffer: vec![0; READ],
         })
     }
@@ -70,6 +83,18 @@ impl Crowd {
         let mut crowd = Crowd::new(addr)?;
         crowd.grow(room, clients, Duration::from_secs(60))?;
         Ok(crowd)
+    }
+
+    /// Those who join from now on hand out the first `head` bytes of each message, which may be
+    /// compressed if they are to offer that: then the server must agree.
+    pub(crate) fn attend(&mut self, head: usize, packs: bool) {
+        self.head = head;
+        self.packs = packs;
+    }
+
+    /// Bytes of frames that all have read.
+    pub(crate) fn received(&self) -> u64 {
+        self.received
     }
 
     /// So many more join `room`; returns when the handshakes are done.
@@ -100,14 +125,15 @@ impl Crowd {
     pub(crate) fn connect(&mut self, room: &str) -> Result<usize> {
         let mut stream = TcpStream::connect(self.addr).context("connect")?;
         stream.set_nodelay(true)?;
-        stream.write_all(wire::handshake(room).as_bytes())?;
+        stream.write_all(wire::handshake(room, self.packs).as_bytes())?;
         stream.set_nonblocking(true)?;
         let index = self.clients.len();
         self.epoll
             .add(&stream, EpollEvent::new(EpollFlags::EPOLLIN, index as u64))?;
         self.clients.push(Client {
             stream,
-            reader: Reader::default(),
+            reader: Reader::new(self.head, self.packs),
+            packs: self.packs,
             answer: Some(Vec::new()),
             lazy: false,
             over: false,
@@ -205,11 +231,15 @@ impl Crowd {
                     );
                 }
                 behind = answer.split_off(at + 4);
+                if client.packs && !wire::agrees(answer) {
+                    bail!("the server does not agree to {}", wire::DEFLATE);
+                }
                 bytes = &behind;
                 client.answer = None;
                 self.open += 1;
                 each(index, Heard::Open);
             }
+            self.received += bytes.len() as u64;
             let (mut pinged, mut closed) = (false, false);
             client.reader.feed(bytes, &mut |frame: Frame<'_>| {
                 match frame.opcode {
@@ -220,6 +250,7 @@ impl Crowd {
                     }
                     wire::PING => pinged = true,
                     wire::PONG => {}
+                    _ if frame.packed => each(index, Heard::Packed(frame.head)),
                     _ => each(index, Heard::Message(frame.head, frame.len)),
                 };
             })?;

@@ -107,7 +107,7 @@ pub(crate) fn connect(addr: SocketAddr) -> Result<TcpStream> {
 /// The same, after the handshake.
 pub(crate) fn join(addr: SocketAddr, room: &str) -> Result<TcpStream> {
     let mut stream = connect(addr)?;
-    stream.write_all(wire::handshake(room).as_bytes())?;
+    stream.write_all(wire::handshake(room, false).as_bytes())?;
     let mut answer = Vec::new();
     while !answer.ends_with(b"\r\n\r\n") {
         let mut byte = [0];

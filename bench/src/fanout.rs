@@ -283,7 +283,7 @@ fn drive(served: &Served, audience: Audience) -> Result<Outcome> {
                         }
                     }
                 }
-                Heard::Message(..) | Heard::Open => {}
+                Heard::Message(..) | Heard::Packed(_) | Heard::Open => {}
                 Heard::Close(code, reason) => closed = Some(format!("{client}: {code} {reason}")),
                 Heard::End => closed = Some(format!("{client}: end of stream")),
             }

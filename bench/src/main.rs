@@ -7,6 +7,7 @@
 mod bars;
 mod children;
 mod closed;
+mod compressed;
 mod crowd;
 mod directed;
 mod echo;
@@ -26,6 +27,7 @@ mod served;
 mod server;
 mod soak;
 mod start;
+mod states;
 mod wire;
 
 use std::process::{Command, ExitCode};
@@ -38,9 +40,9 @@ use peers::Peers;
 use report::Circumstances;
 use scenario::{Bench, Scenario};
 
-/// All of them, in the order of the table. One more, like the same flood with compression, is one
-/// more entry here and its bars in `bench/bars.json`.
-const SCENARIOS: [Scenario; 12] = [
+/// All of them, in the order of the table. One more is one more entry here and its bars in
+/// `bench/bars.json`.
+const SCENARIOS: [Scenario; 13] = [
     echo::SCENARIO,
     closed::ROOMS,
     fanout::FLOOD,
@@ -50,6 +52,7 @@ const SCENARIOS: [Scenario; 12] = [
     fanout::SLOW,
     large::SCENARIO,
     closed::FRAMING,
+    compressed::SCENARIO,
     rooms::SCENARIO,
     idle::SCENARIO,
     start::SCENARIO,

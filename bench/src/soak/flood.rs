@@ -47,7 +47,7 @@ impl Lazy {
                 None => number(head).into_iter().for_each(|n| self.sequence.note(n)),
             },
             Heard::Close(code, reason) => self.closed = Some((*code, reason.clone())),
-            Heard::Open | Heard::End => {}
+            Heard::Packed(_) | Heard::Open | Heard::End => {}
         }
     }
 }
