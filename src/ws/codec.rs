@@ -95,6 +95,10 @@ pub struct Decoder {
     inflates: bool,
     /// The message being assembled is compressed.
     packed: bool,
+    /// Compressed messages are passed over.
+    deaf: bool,
+    /// What inflating has cost in this read.
+    spent: u32,
     begun: u32,
     frame: Option<Frame>,
     /// Of the message being assembled; `None` between messages.
@@ -123,6 +127,8 @@ impl Decoder {
             closed: false,
             inflates: false,
             packed: false,
+            deaf: false,
+            spent: 0,
             begun: 0,
             frame: None,
             kind: None,
@@ -134,6 +140,16 @@ impl Decoder {
     /// become.
     pub fn inflate(&mut self) {
         self.inflates = true;
+    }
+
+    /// From now on nobody listens: compressed messages are passed over, not inflated.
+    pub fn pass_over(&mut self) {
+        self.deaf = true;
+    }
+
+    /// Whether the last read was cut short, because inflating what it holds takes long.
+    pub fn is_spent(&self) -> bool {
+        self.spent >= deflate::AT_ONCE
     }
 
     /// Whether a message or frame has begun and not ended.
@@ -148,14 +164,15 @@ impl Decoder {
 
     /// Decodes `input`, which is unmasked in place, and hands every event to `each`.
     ///
-    /// Returns how many bytes were taken: all of them, unless `each` said [`Flow::Stop`] or the
-    /// client closed.
+    /// Returns how many bytes were taken: all of them, unless `each` said [`Flow::Stop`], the client
+    /// closed, or [`Decoder::is_spent`].
     pub fn feed(
         &mut self,
         input: &mut [u8],
         mut each: impl FnMut(Event<'_>) -> Flow,
     ) -> Result<usize, Violation> {
         let mut at = 0;
+        self.spent = 0;
         while at < input.len() && !self.closed {
             let frame = match self.frame {
                 Some(frame) => frame,
@@ -341,9 +358,12 @@ impl Decoder {
         piece: &[u8],
         each: &mut impl FnMut(Event<'_>) -> Flow,
     ) -> Result<Flow, Violation> {
-        if !frame.fin || frame.left > 0 {
+        let last = frame.fin && frame.left == 0;
+        if !last && !self.deaf {
             let pieces = self.pieces.get_or_insert_default();
             pieces.take(piece, frame.left);
+        }
+        if !last {
             return Ok(Flow::More);
         }
         let kept = self.pieces.take().map(|mut pieces| {
@@ -352,12 +372,18 @@ impl Decoder {
         });
         let payload = kept.as_deref().unwrap_or(piece);
         (self.kind, self.packed) = (None, false);
-        deflate::inflate(payload, self.limit, |message| {
+        if self.deaf {
+            return Ok(Flow::More);
+        }
+        let flow = deflate::inflate(payload, self.limit, |message| {
+            let cost = deflate::cost(payload.len(), message.len());
+            self.spent = self.spent.saturating_add(cost);
             if kind == Kind::Text && simdutf8::basic::from_utf8(message).is_err() {
                 return Err(Violation::NotUtf8);
             }
             Ok(each(Event::Message(kind, message)))
-        })
+        })?;
+        Ok(if self.is_spent() { Flow::Stop } else { flow })
     }
 
     fn control(

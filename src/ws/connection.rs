@@ -116,6 +116,8 @@ struct Dues {
 enum Half {
     Blocked,
     More,
+    /// It can, but has taken long: others come first.
+    Enough,
 }
 
 impl Connection {
@@ -188,6 +190,7 @@ impl Connection {
             begun.cut_to_frame();
         }
         self.unread = Box::default();
+        self.decoder.pass_over();
         codec::put_close(self.control_frames(), code, reason);
         self.state = State::Closing {
             until: Moment::now() + CLOSE_TIME,
@@ -241,8 +244,7 @@ impl Connection {
         }
         if !self.unread.is_empty() {
             let mut input = std::mem::take(&mut self.unread);
-            self.digest(&mut input, cx);
-            return Half::More;
+            return self.digest(&mut input, cx);
         }
         READ_BUFFER.with_borrow_mut(|buffer| match self.read_socket(cx, buffer) {
             Poll::Pending => Half::Blocked,
@@ -253,15 +255,16 @@ impl Connection {
             Poll::Ready(Ok(read)) => {
                 self.heard = Moment::now();
                 self.pinged = None;
-                self.digest(buffer.get_mut(..read).unwrap_or_default(), cx);
-                Half::More
+                self.digest(buffer.get_mut(..read).unwrap_or_default(), cx)
             }
         })
     }
 
-    /// Decodes what was read, and says it; keeps the rest if the inbox is full.
-    fn digest(&mut self, input: &mut [u8], cx: &mut Context<'_>) {
-        let Some(place) = &mut self.place else { return };
+    /// Decodes what was read, and says it; keeps the rest if the inbox is full, or this takes long.
+    fn digest(&mut self, input: &mut [u8], cx: &mut Context<'_>) -> Half {
+        let Some(place) = &mut self.place else {
+            return Half::Blocked;
+        };
         let mut closed = None;
         let fed = self.decoder.feed(input, |event| match event {
             Event::Message(kind, payload) => match place.say(kind, payload, cx) {
@@ -293,6 +296,10 @@ impl Connection {
                 }
             }
             (Err(violation), None) => self.violated(violation),
+        }
+        match self.decoder.is_spent() {
+            true => Half::Enough,
+            false => Half::More,
         }
     }
 
@@ -551,6 +558,9 @@ impl Future for Connection {
                 State::HungUp { .. } => Half::Blocked,
                 _ => this.poll_write(cx),
             };
+            if matches!(read, Half::Enough) {
+                break;
+            }
             if matches!((read, write), (Half::Blocked, Half::Blocked)) {
                 // Nothing more to do before time passes or somebody wakes us.
                 loop {
