@@ -14,6 +14,11 @@ const REASON_MAX: usize = CONTROL_MAX - 2;
 /// Longest header of a client's frame: 2 bytes, 8 of extended length, 4 of mask.
 const HEADER_MAX: usize = 14;
 
+/// What is decoded before others get their turn, in inflated bytes: one or two milliseconds' work.
+const AT_ONCE: u32 = 1 << 20;
+/// What a frame costs whatever it holds, up to its way to the child.
+const FRAME_COST: u32 = 256;
+
 const CONTINUATION: u8 = 0x0;
 const TEXT: u8 = 0x1;
 const BINARY: u8 = 0x2;
@@ -97,7 +102,7 @@ pub struct Decoder {
     packed: bool,
     /// Compressed messages are passed over.
     deaf: bool,
-    /// What inflating has cost in this read.
+    /// What this read has cost so far.
     spent: u32,
     begun: u32,
     frame: Option<Frame>,
@@ -147,9 +152,9 @@ impl Decoder {
         self.deaf = true;
     }
 
-    /// Whether the last read was cut short, because inflating what it holds takes long.
+    /// Whether the last read was cut short, because what it holds takes long.
     pub fn is_spent(&self) -> bool {
-        self.spent >= deflate::AT_ONCE
+        self.spent >= AT_ONCE && !self.deaf
     }
 
     /// Whether a message or frame has begun and not ended.
@@ -195,7 +200,8 @@ impl Decoder {
                 self.control(frame, piece, &mut each)?
             };
             self.frame = (frame.left > 0).then_some(frame);
-            if flow == Flow::Stop {
+            self.spent = self.spent.saturating_add(FRAME_COST);
+            if flow == Flow::Stop || self.is_spent() {
                 break;
             }
         }
@@ -358,12 +364,11 @@ impl Decoder {
         piece: &[u8],
         each: &mut impl FnMut(Event<'_>) -> Flow,
     ) -> Result<Flow, Violation> {
-        let last = frame.fin && frame.left == 0;
-        if !last && !self.deaf {
-            let pieces = self.pieces.get_or_insert_default();
-            pieces.take(piece, frame.left);
-        }
-        if !last {
+        if !frame.fin || frame.left > 0 {
+            if !self.deaf {
+                let pieces = self.pieces.get_or_insert_default();
+                pieces.take(piece, frame.left);
+            }
             return Ok(Flow::More);
         }
         let kept = self.pieces.take().map(|mut pieces| {
@@ -375,15 +380,14 @@ impl Decoder {
         if self.deaf {
             return Ok(Flow::More);
         }
-        let flow = deflate::inflate(payload, self.limit, |message| {
+        deflate::inflate(payload, self.limit, |message| {
             let cost = deflate::cost(payload.len(), message.len());
             self.spent = self.spent.saturating_add(cost);
             if kind == Kind::Text && simdutf8::basic::from_utf8(message).is_err() {
                 return Err(Violation::NotUtf8);
             }
             Ok(each(Event::Message(kind, message)))
-        })?;
-        Ok(if self.is_spent() { Flow::Stop } else { flow })
+        })
     }
 
     fn control(

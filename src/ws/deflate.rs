@@ -26,8 +26,6 @@ const LEVEL: u32 = 2;
 const TAIL: [u8; 4] = [0x00, 0x00, 0xFF, 0xFF];
 /// That, and an empty final block, which shows that nothing was cut off before.
 const END: [u8; 9] = [0x00, 0x00, 0xFF, 0xFF, 0x01, 0x00, 0x00, 0xFF, 0xFF];
-/// What may be inflated before others get their turn, as [`cost`] counts it: a few milliseconds.
-pub(super) const AT_ONCE: u32 = 1 << 20;
 /// A byte that is inflated may cost as much as so many that it becomes, if it is mostly block headers.
 const INPUT_COST: usize = 16;
 /// What a thread's buffers keep between messages.
