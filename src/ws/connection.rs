@@ -90,7 +90,7 @@ pub struct Connection {
     stalled: Option<Moment>,
     message_begun: Option<Moment>,
     /// Which of the client's messages that is.
-    message: u32,
+    message: u16,
     timer: Pin<Box<Sleep>>,
 }
 

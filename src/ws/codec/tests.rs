@@ -299,7 +299,7 @@ proptest! {
 
 #[test]
 fn a_read_full_of_small_frames_does_not_keep_others_waiting() {
-    let most = (AT_ONCE / FRAME_COST) as usize;
+    let most = usize::from(AT_ONCE);
     for frame in [[0x8A, 0x80, 0, 0, 0, 0], [0x81, 0x80, 0, 0, 0, 0]] {
         let mut read = frame.repeat(2 * most + 1);
         let mut decoder = Decoder::new(10);
@@ -320,4 +320,10 @@ fn a_read_full_of_small_frames_does_not_keep_others_waiting() {
         let taken = decoder.feed(&mut read, |_| Flow::More);
         assert_eq!(taken, Ok(read.len()));
     }
+}
+
+#[test]
+fn a_decoder_is_no_larger_than_idle_connections_can_bear() {
+    // Tasks lie in steps of 128 bytes: one word more here is 128 for each connection.
+    assert!(size_of::<Decoder>() <= 56, "{}", size_of::<Decoder>());
 }
