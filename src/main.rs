@@ -55,6 +55,8 @@ fn told(result: anyhow::Result<String>) -> ExitCode {
 }
 
 fn serve(config: Config) -> ExitCode {
+    // Before the thread that writes the log, which would take a part of its own.
+    app::share_heap();
     // What can be refused is refused before anything is started.
     let program = match &config.source {
         Source::Program { cmd, .. } => {
@@ -94,7 +96,6 @@ fn serve(config: Config) -> ExitCode {
 }
 
 fn run(plan: Plan, program: Option<PathBuf>, soft_nofile: u64) -> anyhow::Result<ExitCode> {
-    app::share_heap();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;

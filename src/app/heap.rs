@@ -22,13 +22,15 @@ const SHARERS: usize = 4;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[allow(unsafe_code)] // the allocator is the C library's
 pub fn share_heap() {
-    if std::env::var_os("MALLOC_ARENA_MAX").is_some() {
+    let tuned = std::env::var_os("GLIBC_TUNABLES").unwrap_or_default();
+    let tuned = tuned.to_string_lossy().contains("malloc.arena_max");
+    if tuned || std::env::var_os("MALLOC_ARENA_MAX").is_some() {
         return;
     }
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let arenas = i32::try_from(threads.div_ceil(SHARERS)).unwrap_or(i32::MAX);
-    // SAFETY: mallopt(3) sets a number of the allocator; no other thread runs yet. If it does not
-    // know the parameter, all is as it was.
+    // SAFETY: mallopt(3) sets a number of the allocator; `main` calls this before it starts the
+    // first thread. If the parameter is not known, all is as it was.
     unsafe { libc::mallopt(libc::M_ARENA_MAX, arenas) };
 }
 

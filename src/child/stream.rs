@@ -10,6 +10,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use nix::errno::Errno;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{
@@ -130,13 +131,16 @@ pub struct Output(Reader);
 
 #[derive(Debug)]
 enum Reader {
-    Pipe(pipe::Receiver),
+    /// Whether the last read was short. The runtime takes that for the last, which is wrong where the
+    /// child writes packets (`O_DIRECT`, pipe(2)): every read ends with one, and no event tells of
+    /// those behind it.
+    Pipe(pipe::Receiver, bool),
     Tcp(OwnedReadHalf),
 }
 
 impl Output {
     pub(super) fn pipe(pipe: pipe::Receiver) -> Self {
-        Output(Reader::Pipe(pipe))
+        Output(Reader::Pipe(pipe, false))
     }
 
     pub(super) fn tcp(half: OwnedReadHalf) -> Self {
@@ -146,7 +150,7 @@ impl Output {
     /// Waits until there is something to read, EOF included. Cancel-safe.
     pub async fn readable(&self) -> io::Result<()> {
         match &self.0 {
-            Reader::Pipe(pipe) => pipe.readable().await,
+            Reader::Pipe(pipe, _) => pipe.readable().await,
             Reader::Tcp(half) => half.readable().await,
         }
     }
@@ -154,7 +158,7 @@ impl Output {
     /// Reads what is there at once; 0 is EOF, `WouldBlock` is nothing yet.
     pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
         match &self.0 {
-            Reader::Pipe(pipe) => pipe.try_read(buf),
+            Reader::Pipe(pipe, _) => pipe.try_read(buf),
             Reader::Tcp(half) => half.try_read(buf),
         }
     }
@@ -167,8 +171,72 @@ impl AsyncRead for Output {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match &mut self.0 {
-            Reader::Pipe(pipe) => Pin::new(pipe).poll_read(cx, buf),
+            Reader::Pipe(pipe, short) => poll_pipe(pipe, short, cx, buf),
             Reader::Tcp(half) => Pin::new(half).poll_read(cx, buf),
         }
+    }
+}
+
+fn poll_pipe(
+    pipe: &mut pipe::Receiver,
+    short: &mut bool,
+    cx: &mut Context<'_>,
+    buf: &mut ReadBuf<'_>,
+) -> Poll<io::Result<()>> {
+    let before = buf.filled().len();
+    let read = Pin::new(&mut *pipe).poll_read(cx, buf);
+    if read.is_ready() {
+        *short = buf.filled().len() > before && buf.remaining() > 0;
+        return read;
+    }
+    if !*short {
+        return Poll::Pending;
+    }
+    match nix::unistd::read(&*pipe, buf.initialize_unfilled()) {
+        Ok(read) => {
+            buf.advance(read);
+            Poll::Ready(Ok(()))
+        }
+        Err(Errno::EAGAIN) => {
+            *short = false;
+            Poll::Pending
+        }
+        Err(Errno::EINTR) => {
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+        Err(error) => Poll::Ready(Err(error.into())),
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::time::Duration;
+
+    use nix::fcntl::OFlag;
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn packets_in_a_pipe_are_all_read() {
+        let (read, write) =
+            nix::unistd::pipe2(OFlag::O_DIRECT | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC)
+                .expect("a pipe");
+        let receiver = pipe::Receiver::from_owned_fd(read).expect("a reading end");
+        let mut output = Output::pipe(receiver);
+        for round in 0..3 {
+            for packet in ["one", "two", "three"] {
+                nix::unistd::write(&write, packet.as_bytes()).expect("there is room");
+            }
+            for packet in ["one", "two", "three"] {
+                let mut buf = [0; 64];
+                let read = tokio::time::timeout(Duration::from_secs(20), output.read(&mut buf));
+                let read = read.await.unwrap_or_else(|_| panic!("{packet} of {round}"));
+                assert_eq!(buf.get(..read.expect("readable")), Some(packet.as_bytes()));
+            }
+        }
+        drop(write);
+        assert_eq!(output.read(&mut [0; 64]).await.expect("the end"), 0);
     }
 }

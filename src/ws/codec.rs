@@ -14,6 +14,9 @@ const REASON_MAX: usize = CONTROL_MAX - 2;
 /// Longest header of a client's frame: 2 bytes, 8 of extended length, 4 of mask.
 const HEADER_MAX: usize = 14;
 
+/// What is decoded before others get their turn: so many frames, or a mebibyte inflated.
+const AT_ONCE: u16 = 4096;
+
 const CONTINUATION: u8 = 0x0;
 const TEXT: u8 = 0x1;
 const BINARY: u8 = 0x2;
@@ -84,6 +87,14 @@ struct Frame {
     left: usize,
 }
 
+/// What becomes of compressed messages: agreed to or a fault; passed over once nobody listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Inflates {
+    Never,
+    Agreed,
+    Deaf,
+}
+
 /// The state of one client's byte stream.
 #[derive(Debug)]
 pub struct Decoder {
@@ -91,11 +102,12 @@ pub struct Decoder {
     header: [u8; HEADER_MAX],
     header_len: u8,
     closed: bool,
-    /// Messages may come compressed.
-    inflates: bool,
+    inflates: Inflates,
     /// The message being assembled is compressed.
     packed: bool,
-    begun: u32,
+    /// What this read has cost so far.
+    spent: u16,
+    begun: u16,
     frame: Option<Frame>,
     /// Of the message being assembled; `None` between messages.
     kind: Option<Kind>,
@@ -121,8 +133,9 @@ impl Decoder {
             header: [0; HEADER_MAX],
             header_len: 0,
             closed: false,
-            inflates: false,
+            inflates: Inflates::Never,
             packed: false,
+            spent: 0,
             begun: 0,
             frame: None,
             kind: None,
@@ -130,10 +143,19 @@ impl Decoder {
         }
     }
 
-    /// From now on messages may come compressed, as the handshake agreed; the limit is for what they
-    /// become.
+    /// From now on messages may come compressed, as agreed; the limit is for what they become.
     pub fn inflate(&mut self) {
-        self.inflates = true;
+        self.inflates = Inflates::Agreed;
+    }
+
+    /// From now on nobody listens: compressed messages are passed over, not inflated.
+    pub fn pass_over(&mut self) {
+        self.inflates = Inflates::Deaf;
+    }
+
+    /// Whether the last read was cut short, because what it holds takes long.
+    pub fn is_spent(&self) -> bool {
+        self.spent >= AT_ONCE && self.inflates != Inflates::Deaf
     }
 
     /// Whether a message or frame has begun and not ended.
@@ -142,20 +164,20 @@ impl Decoder {
     }
 
     /// How many messages, and control frames between messages, have begun so far; it wraps.
-    pub fn begun(&self) -> u32 {
+    pub fn begun(&self) -> u16 {
         self.begun
     }
 
     /// Decodes `input`, which is unmasked in place, and hands every event to `each`.
     ///
-    /// Returns how many bytes were taken: all of them, unless `each` said [`Flow::Stop`] or the
-    /// client closed.
+    /// Returns how many bytes were taken: all, unless [`Flow::Stop`], a close, [`Decoder::is_spent`].
     pub fn feed(
         &mut self,
         input: &mut [u8],
         mut each: impl FnMut(Event<'_>) -> Flow,
     ) -> Result<usize, Violation> {
         let mut at = 0;
+        self.spent = 0;
         while at < input.len() && !self.closed {
             let frame = match self.frame {
                 Some(frame) => frame,
@@ -178,7 +200,8 @@ impl Decoder {
                 self.control(frame, piece, &mut each)?
             };
             self.frame = (frame.left > 0).then_some(frame);
-            if flow == Flow::Stop {
+            self.spent = self.spent.saturating_add(1);
+            if flow == Flow::Stop || self.is_spent() {
                 break;
             }
         }
@@ -217,7 +240,7 @@ impl Decoder {
 
     fn check_start(&self, first: u8, second: u8) -> Result<(), Violation> {
         let packed = first & 0x70 == RSV1 && matches!(first & 0x0F, TEXT | BINARY);
-        if first & 0x70 != 0 && !(packed && self.inflates) {
+        if first & 0x70 != 0 && !(packed && self.inflates != Inflates::Never) {
             return Err(Violation::Protocol("reserved bits set"));
         }
         if second & 0x80 == 0 {
@@ -342,8 +365,10 @@ impl Decoder {
         each: &mut impl FnMut(Event<'_>) -> Flow,
     ) -> Result<Flow, Violation> {
         if !frame.fin || frame.left > 0 {
-            let pieces = self.pieces.get_or_insert_default();
-            pieces.take(piece, frame.left);
+            if self.inflates != Inflates::Deaf {
+                let pieces = self.pieces.get_or_insert_default();
+                pieces.take(piece, frame.left);
+            }
             return Ok(Flow::More);
         }
         let kept = self.pieces.take().map(|mut pieces| {
@@ -352,7 +377,12 @@ impl Decoder {
         });
         let payload = kept.as_deref().unwrap_or(piece);
         (self.kind, self.packed) = (None, false);
+        if self.inflates == Inflates::Deaf {
+            return Ok(Flow::More);
+        }
         deflate::inflate(payload, self.limit, |message| {
+            let cost = deflate::cost(payload.len(), message.len());
+            self.spent = self.spent.saturating_add(cost);
             if kind == Kind::Text && simdutf8::basic::from_utf8(message).is_err() {
                 return Err(Violation::NotUtf8);
             }

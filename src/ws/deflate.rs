@@ -26,6 +26,10 @@ const LEVEL: u32 = 2;
 const TAIL: [u8; 4] = [0x00, 0x00, 0xFF, 0xFF];
 /// That, and an empty final block, which shows that nothing was cut off before.
 const END: [u8; 9] = [0x00, 0x00, 0xFF, 0xFF, 0x01, 0x00, 0x00, 0xFF, 0xFF];
+/// A byte that is inflated may cost as much as so many that it becomes, if it is mostly block headers.
+const INPUT_COST: usize = 16;
+/// Inflated bytes that cost what a frame does, whatever it holds, up to its way to the child.
+const FRAME: usize = 256;
 /// What a thread's buffers keep between messages.
 const KEPT: usize = 64 << 10;
 /// The first buffer for a message, unless the limit is less: most are shorter.
@@ -60,6 +64,12 @@ pub(super) fn longest(limit: usize) -> usize {
         .saturating_add(limit / 8)
         .saturating_add(limit / 64)
         .saturating_add(64)
+}
+
+/// What inflating a message of `packed` bytes to one of `plain` costs, in frames of no length.
+pub(super) fn cost(packed: usize, plain: usize) -> u16 {
+    let cost = packed.saturating_mul(INPUT_COST).saturating_add(plain) / FRAME;
+    u16::try_from(cost).unwrap_or(u16::MAX)
 }
 
 /// Appends the compressed form of `frame`, a whole one of ours that holds a whole message.

@@ -7,10 +7,11 @@
 use std::cell::RefCell;
 use std::future::Future;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::debug;
 
@@ -439,8 +440,8 @@ impl Future for Tunnel {
             if matches!(this.state, State::Over) {
                 return Poll::Ready(());
             }
-            cx.waker().wake_by_ref();
-            Poll::Pending
+            // Behind a look at all sockets, which being woken at once would put off.
+            pin!(yield_now()).poll(cx)
         })
     }
 }

@@ -296,3 +296,34 @@ proptest! {
         prop_assert_eq!((at, frame_len(&out[at..])), (out.len(), None));
     }
 }
+
+#[test]
+fn a_read_full_of_small_frames_does_not_keep_others_waiting() {
+    let most = usize::from(AT_ONCE);
+    for frame in [[0x8A, 0x80, 0, 0, 0, 0], [0x81, 0x80, 0, 0, 0, 0]] {
+        let mut read = frame.repeat(2 * most + 1);
+        let mut decoder = Decoder::new(10);
+        let mut events = 0;
+        for spent in [true, true, false] {
+            let rest = &mut read[events * frame.len()..];
+            let before = events;
+            let taken = decoder.feed(rest, |_| {
+                events += 1;
+                Flow::More
+            });
+            assert_eq!(taken, Ok((events - before) * frame.len()));
+            assert_eq!(decoder.is_spent(), spent);
+        }
+        assert_eq!(events, 2 * most + 1);
+        // Nobody is kept waiting by what is passed over.
+        decoder.pass_over();
+        let taken = decoder.feed(&mut read, |_| Flow::More);
+        assert_eq!(taken, Ok(read.len()));
+    }
+}
+
+#[test]
+fn a_decoder_is_no_larger_than_idle_connections_can_bear() {
+    // Tasks lie in steps of 128 bytes: one word more here is 128 for each connection.
+    assert!(size_of::<Decoder>() <= 56, "{}", size_of::<Decoder>());
+}

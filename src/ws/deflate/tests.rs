@@ -69,12 +69,15 @@ fn heard(limit: usize, bytes: &[u8], reads: &[usize]) -> Result<Vec<(Kind, Vec<u
             .next()
             .map_or(rest.len(), |size| rest.len().min(*size));
         let mut read: Vec<u8> = rest.drain(..size).collect();
-        decoder.feed(&mut read, |event| {
-            if let Event::Message(kind, payload) = event {
-                messages.push((kind, payload.to_vec()));
-            }
-            Flow::More
-        })?;
+        let mut at = 0;
+        while at < read.len() {
+            at += decoder.feed(&mut read[at..], |event| {
+                if let Event::Message(kind, payload) = event {
+                    messages.push((kind, payload.to_vec()));
+                }
+                Flow::More
+            })?;
+        }
     }
     assert!(!decoder.is_inside_message());
     Ok(messages)
@@ -178,6 +181,52 @@ fn a_bomb_is_inflated_to_the_limit_and_no_further() {
     assert!(out.capacity() <= ROOMY + 1, "{}", out.capacity());
     assert_eq!(inflated(&bomb, ROOMY), Err(Violation::TooBig(ROOMY)));
     INFLATER.with_borrow(|inflater| assert!(inflater.out.capacity() <= KEPT));
+}
+
+#[test]
+fn a_read_full_of_bombs_does_not_keep_others_waiting() {
+    let headers = [0x03, 0x00].repeat(50_000);
+    let bomb = deflate(&vec![b'x'; 1 << 20], FlushCompress::Sync);
+    for payload in [&bomb, &headers] {
+        let message = said(0xC2, payload, usize::MAX / 2);
+        let mut read = message.repeat(3);
+        let mut decoder = Decoder::new(1 << 20);
+        decoder.inflate();
+        for at in [0, 1, 2] {
+            let rest = &mut read[at * message.len()..];
+            let taken = decoder.feed(rest, |_| Flow::More);
+            assert_eq!(taken, Ok(message.len()));
+            assert!(decoder.is_spent());
+        }
+    }
+    let little = said(
+        0xC2,
+        &deflate(b"little", FlushCompress::Sync),
+        usize::MAX / 2,
+    );
+    let mut decoder = Decoder::new(1 << 20);
+    decoder.inflate();
+    assert_eq!(
+        decoder.feed(&mut little.repeat(9), |_| Flow::More),
+        Ok(little.len() * 9)
+    );
+    assert!(!decoder.is_spent());
+}
+
+#[test]
+fn once_nobody_listens_nothing_is_inflated() {
+    let mut decoder = Decoder::new(1 << 20);
+    decoder.inflate();
+    let mut bytes = said(0x41, b"no deflate data", 4);
+    bytes.extend(said(0x88, &[], usize::MAX / 2));
+    decoder.pass_over();
+    let mut events = 0;
+    let taken = decoder.feed(&mut bytes.clone(), |event| {
+        assert_eq!(event, Event::Close(None));
+        events += 1;
+        Flow::More
+    });
+    assert_eq!((taken, events), (Ok(bytes.len()), 1));
 }
 
 #[test]
