@@ -2,7 +2,8 @@
 //!
 //! A small write costs a client's share of the kernel, not of its bytes. Above the bounds here the
 //! child's output is read at most once in [`LULL`], so that what was printed meanwhile leaves in one
-//! write for each client. What comes after a pause never waits, nor do answers to single clients.
+//! write for each client. What comes after a pause never waits, nor do answers to single clients in
+//! a room that says little to all.
 
 use std::time::{Duration, Instant};
 
