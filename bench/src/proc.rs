@@ -89,7 +89,9 @@ pub(crate) fn machine() -> String {
         .find_map(|line| line.strip_prefix("model name")?.split_once(':'))
         .map_or("unknown", |(_, model)| model.trim());
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    format!("{cores} cores, {model}, Linux {}", kernel.trim())
+    // What follows the version says who built it.
+    let version = kernel.trim().split('-').next().unwrap_or_default();
+    format!("{cores} cores, {model}, Linux {version}")
 }
 
 /// The load average of the last minute: above the number of cores, others were at work too.
