@@ -4,6 +4,7 @@
 #[cfg_attr(not(feature = "kube"), path = "app/alone.rs")]
 mod fleet;
 mod heap;
+mod identity;
 
 use std::collections::HashSet;
 use std::process::ExitCode;
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
+use crate::auth::SUBPROTOCOL;
 use crate::child::{self, Ports, Spec, Starter, Transport, Warden};
 use crate::cli::{self, Config, Listen, Source};
 use crate::frame::{ClientFraming, JsonFields, ServerFraming, Template};
@@ -90,6 +92,7 @@ pub async fn run(plan: Plan, prepared: Prepared) -> anyhow::Result<ExitCode> {
     let rooms = Rooms::new(rooms, starter, metrics.clone(), tasks.clone(), ownership);
     let (ready, watched) = watch::channel(Readiness::Starting);
     let member = fleet.join(&config, &rooms, &prepared, &ready)?;
+    let guard = door.guard.clone();
     let door = Arc::new(Door {
         rooms: rooms.clone(),
         gate: member.gate(),
@@ -116,6 +119,7 @@ pub async fn run(plan: Plan, prepared: Prepared) -> anyhow::Result<ExitCode> {
             ));
         }
     }
+    tasks.spawn(identity::reload(guard, closing.clone()));
     tasks.spawn(heap::keep_small(rooms.clone(), closing.clone()));
     info!(version = env!("CARGO_PKG_VERSION"), "ready");
 
@@ -405,10 +409,17 @@ fn door_options(config: &Config) -> anyhow::Result<door::Options> {
         ping_timeout: config.ping_timeout,
         stall_timeout: config.stall_timeout,
     };
+    let guard = identity::guard(config)?;
+    let mut subprotocols = config.subprotocol.clone();
+    if matches!(config.identity, Some(cli::Identity::Token { .. })) {
+        // For pages that offer it beside their token.
+        subprotocols.push(SUBPROTOCOL.to_owned());
+    }
     Ok(door::Options {
+        guard,
         origin: OriginRule::new(&config.origin, config.same_origin)
             .map_err(|error| anyhow!("--origin: {error}"))?,
-        subprotocols: config.subprotocol.clone(),
+        subprotocols,
         headers: headers.collect::<anyhow::Result<_>>()?,
         refuse: match config.refuse {
             cli::Refuse::Http => door::Refuse::Http,

@@ -9,6 +9,7 @@
 //! - [`telemetry`]: the tracing subscriber
 //! - [`http`]: the door: listeners, routes, the handshake, probes, stats, files
 //! - `cluster` (feature `kube`): publish, claim, route
+//! - [`auth`]: who a client is: tokens and their keys, a service that is asked
 //! - [`ws`]: the wire: RFC 6455 codec, and one client's connection
 //! - [`room`]: rooms: registry, supervisor, backlog, clients, inbox, history
 //! - [`child`]: the program of one room: start it, talk to it, end it with all it started
@@ -22,6 +23,7 @@ compile_error!(
 );
 
 pub mod app;
+pub mod auth;
 pub mod child;
 pub mod cli;
 #[cfg(feature = "kube")]

@@ -132,11 +132,12 @@ fn every_close_code_has_a_row() {
 
 #[test]
 fn every_refusal_has_a_row() {
-    let mut labels = literals("src/http/answer.rs", "fn label(self)", "\n    }\n");
+    let mut labels = literals("src/http/answer.rs", "fn label(&self)", "\n    }\n");
+    labels.extend(literals("src/auth/mod.rs", "fn label(&self)", "\n    }\n"));
     labels.extend(literals("src/room/rooms.rs", "fn label(self)", "\n    }\n"));
     labels.extend(behind("src/http/api.rs", r#""error": ""#));
     labels.extend(behind("src/http/answer.rs", r#""error": ""#));
-    assert!(labels.len() >= 18, "{labels:?}");
+    assert!(labels.len() >= 25, "{labels:?}");
     all_are_quoted(PROTOCOL, labels);
 }
 
@@ -251,7 +252,10 @@ fn every_variable_of_a_child_has_a_row() {
     };
     let names = child::cgi(&request).into_iter();
     let names = names.map(|(name, _)| name.to_string_lossy().into_owned());
-    all_are_quoted(PROTOCOL, names.chain(["PORT".to_owned()]));
+    all_are_quoted(
+        PROTOCOL,
+        names.chain(["PORT", "REMOTE_USER", "AUTH_TYPE"].map(str::to_owned)),
+    );
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const LINES: usize = 600;
 
 /// Each floor, and the floors of the crate it may look down to. A floor may always use itself.
-const FLOORS: [(&str, &[&str]); 14] = [
+const FLOORS: [(&str, &[&str]); 15] = [
     (
         "main",
         &[
@@ -26,6 +26,7 @@ const FLOORS: [(&str, &[&str]); 14] = [
     (
         "app",
         &[
+            "auth",
             "child",
             "cli",
             "cluster",
@@ -38,11 +39,17 @@ const FLOORS: [(&str, &[&str]); 14] = [
             "ws",
         ],
     ),
-    ("http", &["child", "frame", "metrics", "room", "stop", "ws"]),
+    (
+        "http",
+        &["auth", "child", "frame", "metrics", "room", "stop", "ws"],
+    ),
+    ("auth", &[]),
     (
         "cluster",
         // It stands behind the door's gate.
-        &["child", "frame", "http", "metrics", "room", "stop", "ws"],
+        &[
+            "auth", "child", "frame", "http", "metrics", "room", "stop", "ws",
+        ],
     ),
     ("ws", &["child", "frame", "metrics", "room"]),
     ("room", &["child", "frame", "metrics", "ws"]),

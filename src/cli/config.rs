@@ -8,6 +8,8 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::identity::Identity;
+
 /// Where a server listens that is told nothing and inherits no socket.
 pub const DEFAULT_ADDR: &str = "0.0.0.0:9000";
 
@@ -81,6 +83,8 @@ pub struct Config {
     pub subprotocol: Vec<String>,
     /// How a refusal is told.
     pub refuse: Refuse,
+    /// How clients prove who they are; none = they need not.
+    pub identity: Option<Identity>,
 
     /// Keep a room that long after its last client left.
     pub linger: Duration,

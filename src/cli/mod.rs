@@ -11,6 +11,7 @@ mod config;
 mod environment;
 mod flags;
 mod helpers;
+mod identity;
 mod program;
 mod reference;
 mod validate;
@@ -32,6 +33,7 @@ pub use config::{
     ServerFraming, Slow, Source, Stderr,
 };
 pub use flags::command;
+pub use identity::Identity;
 pub use program::{DEFAULT_PATH, resolve_program};
 pub use reference::reference;
 

@@ -16,6 +16,8 @@ pub(super) fn validate(cli: Cli) -> Result<Config, String> {
     refuse_contradictions(&cli)?;
     let (server_framing, client_framing) = framings(&cli);
     check_sizes(&cli, client_framing)?;
+    let pages = cli.same_origin || !cli.origin.is_empty();
+    let identity = super::identity::validate(&cli.identity, pages)?;
     let warnings = warnings(&cli, &server_framing, client_framing);
     let field = |given: &Option<String>, preset: &str| match given {
         Some(name) => name.clone(),
@@ -77,6 +79,7 @@ pub(super) fn validate(cli: Cli) -> Result<Config, String> {
         same_origin: cli.same_origin,
         subprotocol: cli.subprotocol,
         refuse: cli.refuse,
+        identity,
         linger: cli.linger.unwrap_or_default(),
         max_idle: unless_zero(cli.max_idle),
         max_lifetime: unless_zero(cli.max_lifetime),
@@ -377,6 +380,7 @@ fn warnings(cli: &Cli, server: &ServerFraming, client: ClientFraming) -> Vec<Str
         .chain(&cli.admin_addr)
         .any(|addr| matches!(addr, Listen::Unix(_)));
     let tagged = cli.cache.is_some_and(|cache| cache.keep == Keep::Tagged);
+    let guarded = cli.identity.auth_jwt.is_some() || cli.identity.auth_url.is_some();
     let json_out = *server == ServerFraming::Json;
     let json_in = client == ClientFraming::Json;
     let idle = [
@@ -399,6 +403,10 @@ fn warnings(cli: &Cli, server: &ServerFraming, client: ClientFraming) -> Vec<Str
         (
             cli.unix_mode.is_some() && !unix,
             "--unix-mode does nothing without a unix: address",
+        ),
+        (
+            guarded && (cli.stats || cli.metrics) && cli.admin_addr.is_none(),
+            "rooms and /api need a proof of identity, but /stats and /metrics are open to all: set --admin-addr",
         ),
     ];
     idle.into_iter()

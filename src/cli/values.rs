@@ -114,7 +114,6 @@ pub(super) fn named(text: &str) -> Result<String, String> {
 }
 
 /// The path of a file.
-#[cfg(feature = "kube")]
 pub(super) fn file(text: &str) -> Result<PathBuf, String> {
     match text {
         "" | "-" => Err("write the path of a file".into()),
@@ -354,6 +353,59 @@ pub(super) fn subprotocol(text: &str) -> Result<String, String> {
         true => Ok(text.to_owned()),
         false => Err("write names without spaces, commas between, like chat.v2,chat.v1".into()),
     }
+}
+
+/// A cookie's name: a token (RFC 6265, 4.1.1).
+pub(super) fn cookie(text: &str) -> Result<String, String> {
+    subprotocol(text).map_err(|_| "write the name of a cookie, like session".into())
+}
+
+/// An audience or an issuer: any text but none.
+pub(super) fn claim(text: &str) -> Result<String, String> {
+    match text.is_empty() || text.chars().any(char::is_control) {
+        true => Err("write what the tokens say, like https://login.example.com".into()),
+        false => Ok(text.to_owned()),
+    }
+}
+
+/// Where a service is that is asked over HTTP.
+pub(super) fn service(text: &str) -> Result<http::Uri, String> {
+    let help = || "write a URL, like http://127.0.0.1:9091/api/verify".to_owned();
+    let url: http::Uri = text.parse().map_err(|_| help())?;
+    let scheme = matches!(url.scheme_str(), Some("http" | "https"));
+    let host = url.host().is_some_and(|host| !host.is_empty());
+    match url.authority() {
+        Some(authority) if authority.as_str().contains('@') => Err(
+            "a URL with a password would be shown in logs: leave out everything up to the @".into(),
+        ),
+        _ if scheme && host => Ok(url),
+        _ => Err(help()),
+    }
+}
+
+/// A header that may be handed from one request to another.
+pub(super) fn header_name(text: &str) -> Result<http::HeaderName, String> {
+    let name = http::HeaderName::try_from(text)
+        .map_err(|_| "write names of headers, commas between, like cookie,x-api-key".to_owned())?;
+    let of_connection = [
+        "connection",
+        "content-length",
+        "host",
+        "keep-alive",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ];
+    let fixed = ["sec-websocket-", "scalesocket-", "x-forwarded-"];
+    if of_connection.contains(&name.as_str())
+        || fixed.iter().any(|prefix| name.as_str().starts_with(prefix))
+    {
+        return Err(format!(
+            "{name} is of one connection or set by the server, so leave it out"
+        ));
+    }
+    Ok(name)
 }
 
 /// A member's name for JSON framing.

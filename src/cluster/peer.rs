@@ -15,11 +15,13 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, Mac};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use parking_lot::Mutex;
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use sha2::Sha256;
 
 pub use secrets::Secrets;
 
 use super::chance;
+use crate::auth::{Identity, Scheme};
 use crate::http::gate::{Forwarded, PEER_PREFIX, strip};
 use replay::Replays;
 use secrets::Secret;
@@ -35,6 +37,8 @@ const CLIENT: HeaderName = HeaderName::from_static("scalesocket-peer-client");
 const SERVER: HeaderName = HeaderName::from_static("scalesocket-peer-server");
 const HTTPS: HeaderName = HeaderName::from_static("scalesocket-peer-https");
 const USER: HeaderName = HeaderName::from_static("scalesocket-peer-user");
+const AUTH: HeaderName = HeaderName::from_static("scalesocket-peer-auth");
+const UNTIL: HeaderName = HeaderName::from_static("scalesocket-peer-until");
 const HOPS: HeaderName = HeaderName::from_static("scalesocket-peer-hops");
 const SESSION: HeaderName = HeaderName::from_static("scalesocket-peer-session");
 const TIME: HeaderName = HeaderName::from_static("scalesocket-peer-time");
@@ -90,7 +94,7 @@ impl Authority {
     ///
     /// # Errors
     ///
-    /// A user's name that no header can hold.
+    /// Something of `forwarded` that no header can hold.
     pub fn sign(
         &self,
         target: Target<'_>,
@@ -112,8 +116,18 @@ impl Authority {
         if forwarded.https {
             put(HTTPS, "on")?;
         }
-        if let Some(user) = &forwarded.user {
-            put(USER, user)?;
+        if let Some(identity) = &forwarded.identity {
+            put(AUTH, identity.scheme.as_str())?;
+            if let Some(user) = &identity.user {
+                // A header holds no more than ASCII for sure.
+                put(
+                    USER,
+                    &utf8_percent_encode(user, NON_ALPHANUMERIC).to_string(),
+                )?;
+            }
+            if let Some(until) = identity.until {
+                put(UNTIL, &since_epoch(until).as_millis().to_string())?;
+            }
         }
         put(HOPS, &forwarded.hops.to_string())?;
         put(SESSION, &format!("{:032x}", forwarded.session))?;
@@ -164,7 +178,7 @@ impl Authority {
                 Some("on") => true,
                 Some(_) => return Err(Distrust::Malformed),
             },
-            user: only(headers, &USER)?.map(str::to_owned),
+            identity: identity(headers)?,
             hops: needed(headers, &HOPS)?,
             session: u128::from_str_radix(&needed::<String>(headers, &SESSION)?, 16)
                 .map_err(|_| Distrust::Malformed)?,
@@ -176,6 +190,20 @@ impl Authority {
         let first = self.replays.lock().is_first(nonce, said, now, WINDOW);
         first.then_some(forwarded).ok_or(Distrust::Replayed)
     }
+}
+
+/// Who the client has proved to be, at the pod that it came to.
+fn identity(headers: &HeaderMap) -> Result<Option<Identity>, Distrust> {
+    let Some(scheme) = only(headers, &AUTH)? else {
+        return Ok(None);
+    };
+    let scheme = Scheme::named(scheme).ok_or(Distrust::Malformed)?;
+    let name = only(headers, &USER)?.map(|name| percent_decode_str(name).decode_utf8());
+    let name = name.transpose().map_err(|_| Distrust::Malformed)?;
+    let until = parsed::<u64>(headers, &UNTIL)?.map(Duration::from_millis);
+    let until = until.and_then(|since| UNIX_EPOCH.checked_add(since));
+    let identity = Identity::passed_on(name.as_deref(), scheme, until);
+    identity.map(Some).ok_or(Distrust::Malformed)
 }
 
 /// Neither method, target nor header values hold a line break, so the parts cannot run into each other.

@@ -334,7 +334,7 @@ impl Router {
             remote: visit.ends.remote,
             local: visit.ends.local,
             https: false,
-            user: None,
+            identity: visit.identity.cloned(),
             hops: trip.hops,
             session: owner.session,
         };

@@ -62,7 +62,7 @@ const CGI: [&str; 20] = [
 pub struct Visitor<'a> {
     /// `#ID`.
     pub id: ClientId,
-    /// `#ROOM`.
+    /// `#ROOM`; `#USER` is REMOTE_USER, or empty.
     pub room: &'a str,
     /// The CGI variables of the client's request, by name; `#QUERY_<NAME>` is read from
     /// QUERY_STRING.
@@ -126,6 +126,9 @@ impl Visitor<'_> {
             out.extend_from_slice(self.id.to_string().as_bytes());
         } else if name == "ROOM" {
             encode(self.room.as_bytes(), out);
+        } else if name == "USER" {
+            // What the client has proved to be, or nothing.
+            encode(self.var("REMOTE_USER").unwrap_or_default().as_bytes(), out);
         } else if let Some(value) = self.var(name) {
             match TRUSTED.contains(&name) {
                 true => out.extend_from_slice(value.as_bytes()),

@@ -8,10 +8,11 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde_json::json;
 
 use super::gate::{ENDPOINT, Mistrust, OWNER, REASON, SESSION, Turned};
+use crate::auth::Rejection;
 use crate::room::{BadName, Close, Refusal};
 
 /// Why a request is turned away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Denied {
     /// The path names no room.
     Name(BadName),
@@ -23,6 +24,8 @@ pub(super) enum Denied {
     Version,
     /// Not a websocket request, where only that makes sense.
     NotWebsocket,
+    /// It does not prove who it is, or may not come in.
+    Auth(Rejection),
     /// The server is still starting.
     Starting,
     /// The rooms said no.
@@ -50,6 +53,12 @@ impl From<Turned> for Denied {
     }
 }
 
+impl From<Rejection> for Denied {
+    fn from(rejection: Rejection) -> Self {
+        Denied::Auth(rejection)
+    }
+}
+
 impl From<Mistrust> for Denied {
     fn from(mistrust: Mistrust) -> Self {
         match mistrust {
@@ -60,8 +69,9 @@ impl From<Mistrust> for Denied {
 }
 
 impl Denied {
-    fn status(self) -> StatusCode {
+    fn status(&self) -> StatusCode {
         match self {
+            Denied::Auth(rejection) => rejection.status(),
             Denied::Name(_) | Denied::Handshake(_) => StatusCode::BAD_REQUEST,
             Denied::Origin | Denied::Room(Refusal::NotAllowed) => StatusCode::FORBIDDEN,
             Denied::Version | Denied::NotWebsocket => StatusCode::UPGRADE_REQUIRED,
@@ -76,8 +86,9 @@ impl Denied {
     }
 
     /// The label in metrics, and `error` in the body.
-    pub(super) fn label(self) -> &'static str {
+    pub(super) fn label(&self) -> &'static str {
         match self {
+            Denied::Auth(rejection) => rejection.label(),
             Denied::Name(BadName::Reserved) => "reserved_name",
             Denied::Name(_) => "bad_room_name",
             Denied::Origin => "origin_not_allowed",
@@ -94,11 +105,12 @@ impl Denied {
         }
     }
 
-    fn reason(self) -> String {
+    fn reason(&self) -> String {
         match self {
+            Denied::Auth(rejection) => rejection.reason().to_owned(),
             Denied::Name(bad) => bad.to_string(),
             Denied::Origin => "pages of this origin may not connect".to_owned(),
-            Denied::Handshake(what) => what.to_owned(),
+            Denied::Handshake(what) => (*what).to_owned(),
             Denied::Version => "the protocol version is 13 (RFC 6455)".to_owned(),
             Denied::NotWebsocket => {
                 "this is a websocket server: connect to ws://<host>/<room>".to_owned()
@@ -110,19 +122,19 @@ impl Denied {
             Denied::Unreachable => {
                 "the server that has the room does not answer; try again".to_owned()
             }
-            Denied::NotAPeer(why) => why.to_owned(),
+            Denied::NotAPeer(why) => (*why).to_owned(),
             Denied::SessionOver => "this server is another one than was meant".to_owned(),
         }
     }
 
     /// Whether only an HTTP status says it, whatever `--refuse` asks for.
-    pub(super) fn is_http(self) -> bool {
+    pub(super) fn is_http(&self) -> bool {
         matches!(self, Denied::At(_))
     }
 
     /// The answer to a peer, who reads the headers.
-    pub(super) fn to_peer(self) -> Response {
-        let mut response = self.into_response();
+    pub(super) fn to_peer(&self) -> Response {
+        let mut response = self.clone().into_response();
         let headers = response.headers_mut();
         headers.insert(REASON, HeaderValue::from_static(self.label()));
         if let Denied::Room(Refusal::Elsewhere(owner)) = self {
@@ -138,8 +150,13 @@ impl Denied {
     }
 
     /// With `--refuse close`: what the client reads after 101.
-    pub(super) fn close(self) -> Close {
+    pub(super) fn close(&self) -> Close {
         let code = match self {
+            Denied::Auth(rejection) => match rejection.status() {
+                StatusCode::UNAUTHORIZED => Close::UNAUTHORIZED,
+                StatusCode::FORBIDDEN => Close::FORBIDDEN,
+                _ => Close::TRY_LATER,
+            },
             Denied::Room(Refusal::Draining | Refusal::Ending) => Close::RESTART,
             Denied::Room(Refusal::NotAllowed) => Close::POLICY,
             Denied::Room(_) | Denied::Starting | Denied::NoServer | Denied::Unreachable => {
@@ -158,6 +175,10 @@ impl IntoResponse for Denied {
         let headers = response.headers_mut();
         if let Denied::At(endpoint) = self {
             headers.extend(endpoint_header(endpoint));
+        }
+        if let Denied::Auth(rejection) = &self {
+            let challenge = rejection.challenge();
+            headers.extend(challenge.map(|challenge| (header::WWW_AUTHENTICATE, challenge)));
         }
         match self.status() {
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {

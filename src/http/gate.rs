@@ -11,6 +11,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName};
 
 use super::Ends;
+use crate::auth::Identity;
 use crate::room::{Newcomer, Place, Refusal, RoomName};
 use crate::ws::socket::Socket;
 
@@ -36,7 +37,7 @@ pub struct Forwarded {
     /// Whether it came over TLS.
     pub https: bool,
     /// Who it has proved to be, where that was asked.
-    pub user: Option<String>,
+    pub identity: Option<Identity>,
     /// How many servers have sent it on.
     pub hops: u8,
     /// The session it is meant for: of another one, nothing is known here.
@@ -61,6 +62,8 @@ pub struct Visit<'a> {
     pub newcomer: &'a Newcomer,
     /// Its handshake, which was found good.
     pub request: &'a Parts,
+    /// Who it has proved to be, where that was asked.
+    pub identity: Option<&'a Identity>,
     /// Both ends of its connection.
     pub ends: Ends,
 }

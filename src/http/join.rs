@@ -2,6 +2,7 @@
 //! of the raw socket out of HTTP.
 
 use std::ffi::OsString;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use tracing::debug;
 use super::answer::Denied;
 use super::gate::{Entrance, Visit, strip};
 use super::{Door, Ends, Readiness, Refuse, Side};
+use crate::auth::{Identity, Rejection};
 use crate::child;
 use crate::room::{BadName, Newcomer, RoomName};
 use crate::ws::connection::Connection;
@@ -125,6 +127,10 @@ async fn come(door: &Door, side: Side, mut parts: Parts) -> Result<Entrance, Den
     let client = match (side, gate) {
         (Side::Peer, Some(gate)) => {
             let said = gate.introduce(&parts)?;
+            if door.options.guard.is_some() && said.identity.is_none() {
+                // A pod that asks nobody who they are, as before a change of flags.
+                return Err(Rejection::Missing.into());
+            }
             Client {
                 ends: Ends {
                     remote: said.remote,
@@ -132,15 +138,22 @@ async fn come(door: &Door, side: Side, mut parts: Parts) -> Result<Entrance, Den
                 },
                 https: said.https,
                 passed_on: true,
+                identity: said.identity,
             }
         }
         (Side::Peer, None) => return Err(Denied::NotAPeer("this server is of no fleet")),
         (Side::Public | Side::Admin, _) => {
             check_origin(door, &parts.headers)?;
+            let https = false;
+            let identity = match &door.options.guard {
+                Some(guard) => Some(guard.admit(&mut parts, address(seen), https).await?),
+                None => None,
+            };
             Client {
                 ends: seen,
-                https: false,
+                https,
                 passed_on: false,
+                identity,
             }
         }
     };
@@ -148,6 +161,10 @@ async fn come(door: &Door, side: Side, mut parts: Parts) -> Result<Entrance, Den
     // what a client made up.
     strip(&mut parts.headers);
     let (name, newcomer) = look(door, &parts, &client)?;
+    let identity = client.identity.as_ref();
+    if identity.is_some_and(|identity| !identity.may_enter(name.as_str())) {
+        return Err(Rejection::OtherRoom.into());
+    }
     match gate {
         // Rooms of one connection each are where the connection is.
         Some(gate) if side != Side::Peer && !door.rooms.options().isolate => {
@@ -156,6 +173,7 @@ async fn come(door: &Door, side: Side, mut parts: Parts) -> Result<Entrance, Den
                 newcomer: &newcomer,
                 request: &parts,
                 ends: client.ends,
+                identity,
             };
             Ok(gate.lead(visit).await?)
         }
@@ -173,6 +191,8 @@ struct Client {
     https: bool,
     /// Another server let it in, and sees to its origin and its address.
     passed_on: bool,
+    /// Who it has proved to be, where that is asked.
+    identity: Option<Identity>,
 }
 
 fn check_origin(door: &Door, headers: &HeaderMap) -> Result<(), Denied> {
@@ -204,9 +224,12 @@ fn look(door: &Door, request: &Parts, client: &Client) -> Result<(RoomName, Newc
         Err(BadName::Empty) if isolate => RoomName::root(),
         Err(bad) => return Err(Denied::Name(bad)),
     };
+    let identity = client.identity.as_ref();
     let newcomer = Newcomer {
-        address: client.ends.remote.map(|remote| remote.ip().to_canonical()),
+        address: address(client.ends),
         passed_on: client.passed_on,
+        user: identity.and_then(|identity| identity.user.clone()),
+        until: identity.and_then(Identity::ends),
         variables: variables(request, client, component, rest),
     };
     Ok((name, newcomer))
@@ -222,7 +245,7 @@ fn variables(
     let target = uri
         .path_and_query()
         .map_or(uri.path(), |target| target.as_str());
-    child::cgi(&child::Request {
+    let mut variables = child::cgi(&child::Request {
         remote: client.ends.remote,
         local: client.ends.local,
         method: request.method.as_str(),
@@ -234,7 +257,18 @@ fn variables(
         headers: &request.headers,
         https: client.https,
         unique_id: &child::unique_id(),
-    })
+    });
+    // SECURITY: no header of a client becomes a variable of these names.
+    if let Some(identity) = &client.identity {
+        let user = identity.user.as_deref().unwrap_or_default();
+        variables.push(("AUTH_TYPE".into(), identity.scheme.as_str().into()));
+        variables.push(("REMOTE_USER".into(), user.into()));
+    }
+    variables
+}
+
+fn address(ends: Ends) -> Option<IpAddr> {
+    ends.remote.map(|remote| remote.ip().to_canonical())
 }
 
 /// Checks the handshake and computes the answer to its key.

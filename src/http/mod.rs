@@ -27,6 +27,7 @@ pub use listen::{Listener, bind_tcp, bind_unix, inherited};
 pub use origin::OriginRule;
 pub use serve::serve;
 
+use crate::auth::Guard;
 use crate::metrics::Metrics;
 use crate::room::Rooms;
 use crate::stop::Asked;
@@ -50,6 +51,8 @@ pub struct Options {
     pub subprotocols: Vec<String>,
     /// Added to every HTTP response.
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Asked who a client is, before it comes in; none: nobody is asked.
+    pub guard: Option<Arc<Guard>>,
     /// How refusals are told.
     pub refuse: Refuse,
     /// Serve `/metrics`.

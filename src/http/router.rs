@@ -12,7 +12,7 @@ use http::StatusCode;
 use serde_json::json;
 
 use super::answer::{Denied, endpoint_header, json_response};
-use super::{Door, Readiness, Side, api, join, seen};
+use super::{Door, Ends, Readiness, Side, api, join, seen};
 use crate::room::RoomName;
 
 /// The routes of one kind of listener.
@@ -36,7 +36,13 @@ pub(super) fn router(side: Side, door: &Arc<Door>) -> Router {
             .route("/{room}/stats/{key}", get(seen::room_key));
     }
     if operator && options.api {
-        router = api::routes(router);
+        let mut routes = api::routes(Router::new());
+        if side == Side::Public && options.guard.is_some() {
+            // Pages read it, as they join rooms: with the same proof.
+            let guarded = middleware::from_fn_with_state(Arc::clone(door), known_only);
+            routes = routes.route_layer(guarded);
+        }
+        router = router.merge(routes);
     }
     if operator && door.gate.is_some() {
         router = router.route("/resolve/{room}", get(resolve));
@@ -97,6 +103,20 @@ async fn add_headers(State(door): State<Arc<Door>>, request: Request, next: Next
         response.headers_mut().append(name, value.clone());
     }
     response
+}
+
+/// Lets those pass who prove who they are, and tells the endpoint who that is.
+async fn known_only(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let ends = parts.extensions.get::<Ends>().copied().unwrap_or_default();
+    if let Some(guard) = &door.options.guard {
+        let address = ends.remote.map(|remote| remote.ip().to_canonical());
+        match guard.admit(&mut parts, address, false).await {
+            Ok(identity) => drop(parts.extensions.insert(Arc::new(identity))),
+            Err(rejection) => return Denied::Auth(rejection).into_response(),
+        }
+    }
+    next.run(Request::from_parts(parts, body)).await
 }
 
 async fn health() -> Response {

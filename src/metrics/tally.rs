@@ -13,7 +13,7 @@ const LABELS: usize = 32;
 const OTHER: &str = "other";
 
 /// Close codes outside RFC 6455's range that the server itself uses: kicked, and too slow.
-const OWN_CODES: [u16; 2] = [4000, 4008];
+const OWN_CODES: [u16; 4] = [4000, 4008, 4401, 4403];
 
 /// First and last of the codes that RFC 6455 and its registry define.
 const PROTOCOL_CODES: std::ops::RangeInclusive<u16> = 1000..=1015;

@@ -24,6 +24,10 @@ impl Close {
     pub const RESTART: u16 = 1012;
     /// Full or unavailable; worth another try later.
     pub const TRY_LATER: u16 = 1013;
+    /// What proved who the client is was missing, wrong, or is over.
+    pub const UNAUTHORIZED: u16 = 4401;
+    /// Who the client is may not come in.
+    pub const FORBIDDEN: u16 = 4403;
     /// Kicked by the child.
     pub const KICKED: u16 = 4000;
     /// The client read too slowly.

@@ -21,9 +21,13 @@ use super::name::RoomName;
 use super::options::Options;
 use super::outgoing::Outgoing;
 use super::rooms::RoomEvent;
+use super::users::Users;
 use crate::child::PortLease;
 use crate::frame::{ClientId, Encoder};
 use crate::metrics::{Metrics, RoomFigures, Unique};
+
+/// Users that are named in what is seen of a room.
+const USERS_SEEN: usize = 100;
 
 /// The life of a room, in its order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -72,6 +76,8 @@ pub struct Room {
     events: broadcast::Sender<RoomEvent>,
     /// Of all its children, one after the other, in TCP mode.
     pub(super) port: Option<PortLease>,
+    /// Who is in, of those who have proved who they are.
+    pub(super) users: Users,
     /// Whether somebody hears: the supervisor watches it.
     pub(super) occupied: watch::Sender<bool>,
     /// How many places may still say something.
@@ -118,6 +124,8 @@ pub struct Stats {
     pub connections: usize,
     /// Distinct client addresses in the room's life.
     pub unique_connections: u64,
+    /// Users who have proved who they are: the first hundred by name.
+    pub users: Vec<String>,
     /// Messages from clients that the child was or will be given.
     pub messages_in: u64,
     /// Messages of the child; one for many counts once.
@@ -177,6 +185,7 @@ impl Room {
             metrics,
             events,
             port,
+            users: Users::default(),
             occupied: watch::Sender::new(false),
             speakers: watch::Sender::new(0),
             orders: watch::Sender::new(Order::Live),
@@ -230,6 +239,7 @@ impl Room {
         Stats {
             connections,
             unique_connections,
+            users: self.users.first(USERS_SEEN),
             messages_in: self.counts.messages_in.load(Relaxed),
             messages_out: self.counts.messages_out.load(Relaxed),
             bytes_in: self.counts.bytes_in.load(Relaxed),

@@ -29,6 +29,7 @@ mod rooms;
 mod supervisor;
 mod turns;
 mod twin;
+mod users;
 
 pub use close::Close;
 pub(crate) use feed::Next;

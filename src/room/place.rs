@@ -24,6 +24,10 @@ pub struct Newcomer {
     pub address: Option<IpAddr>,
     /// Whether another server of the fleet let it in, which then counts its address.
     pub passed_on: bool,
+    /// Who it has proved to be, where that is asked.
+    pub user: Option<Arc<str>>,
+    /// When that is over, and with it its stay.
+    pub until: Option<Instant>,
     /// The CGI variables of its request (RFC 3875).
     pub variables: Vec<(OsString, OsString)>,
 }
@@ -40,8 +44,17 @@ pub struct Place {
     /// Said when it leaves, once its joining was told.
     farewell: Option<Box<[u8]>>,
     announced: bool,
+    /// Boxed, because not everybody is known.
+    known: Option<Box<Known>>,
     /// Its share of the server's limits.
     _admitted: Admitted,
+}
+
+/// A client that has proved who it is.
+#[derive(Debug)]
+struct Known {
+    user: Option<Arc<str>>,
+    until: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -103,6 +116,11 @@ impl Place {
         let mut left = Vec::new();
         room.encoder.left(id, leave.as_deref(), &mut left);
         room.remember_greeting(id, &joined);
+        let (user, until) = (newcomer.user.clone(), newcomer.until);
+        if let Some(user) = &user {
+            room.users.enter(user);
+        }
+        let known = (user.is_some() || until.is_some()).then(|| Box::new(Known { user, until }));
         Place {
             room,
             id,
@@ -113,6 +131,7 @@ impl Place {
             })),
             farewell: Some(left.into()),
             announced: false,
+            known,
             _admitted: admitted,
         }
     }
@@ -168,6 +187,11 @@ impl Place {
         }
         self.held = None;
         Poll::Ready(())
+    }
+
+    /// When what the client has proved is over; its connection is to end then.
+    pub fn until(&self) -> Option<Instant> {
+        self.known.as_ref()?.until
     }
 
     /// The close that the child has ordered for this client, and since when.
@@ -239,6 +263,9 @@ impl Place {
     /// The client no longer hears; what it said before may still be on its way.
     pub fn stop_hearing(&mut self) {
         if let Some(key) = self.key.take() {
+            if let Some(user) = self.known.as_ref().and_then(|known| known.user.as_ref()) {
+                self.room.users.leave(user);
+            }
             self.room.leave(key);
         }
     }

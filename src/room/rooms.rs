@@ -38,6 +38,15 @@ pub enum RoomEvent {
     Ended(RoomName, String),
 }
 
+impl RoomEvent {
+    /// Which room it was.
+    pub fn room(&self) -> &RoomName {
+        match self {
+            RoomEvent::Started(name) | RoomEvent::Changed(name) | RoomEvent::Ended(name, _) => name,
+        }
+    }
+}
+
 /// Why somebody is not let in, before the upgrade.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {

@@ -105,6 +105,8 @@ struct Control {
 struct Dues {
     /// A kicked client has read up to its close, or reads no more.
     kick: Option<Moment>,
+    /// What it has proved to come in is over.
+    end: Option<Moment>,
     /// It has taken a byte.
     stall: Option<Moment>,
     /// It has finished its message.
@@ -456,7 +458,7 @@ impl Connection {
             }
             State::Open => {
                 let due = self.dues();
-                [due.kick, due.stall, due.message, due.ping]
+                [due.kick, due.end, due.stall, due.message, due.ping]
                     .into_iter()
                     .flatten()
                     .min()
@@ -467,10 +469,12 @@ impl Connection {
     /// What is due when, while the connection is open.
     fn dues(&self) -> Dues {
         let kicked = self.place.as_ref().and_then(Place::kicked);
+        let moment = |instant| Moment::from(Instant::from_std(instant));
         // A client whose reading we stopped cannot show that it lives.
         let stopped = self.place.as_ref().is_some_and(Place::is_held);
         Dues {
-            kick: kicked.map(|(_, since)| Moment::from(Instant::from_std(since)) + CLOSE_TIME),
+            kick: kicked.map(|(_, since)| moment(since) + CLOSE_TIME),
+            end: self.place.as_ref().and_then(Place::until).map(moment),
             stall: self.stalled.map(|since| since + self.options.stall_timeout),
             message: self.message_begun.map(|since| since + MESSAGE_TIME),
             ping: match self.pinged {
@@ -498,7 +502,9 @@ impl Connection {
     fn keep_open(&mut self, now: Moment) {
         let dues = self.dues();
         let due = |at: Option<Moment>| at.is_some_and(|at| now >= at);
-        if due(dues.kick) {
+        if due(dues.end) {
+            self.close(Some(Close::UNAUTHORIZED), "token expired", false);
+        } else if due(dues.kick) {
             // It has not read up to where it was kicked: it reads that now, or nothing.
             if let Some((close, _)) = self.place.as_ref().and_then(Place::kicked) {
                 self.close(Some(close.code), &close.reason, false);

@@ -41,6 +41,38 @@ const CONTRADICTIONS: &[(&str, &str, &str)] = &[
     ("--tcpports 1:2", "--tcpports", "--tcp"),
     ("--verbose --quiet", "--verbose", "--quiet"),
     (
+        "--auth-jwt k --auth-url http://a/ --same-origin",
+        "--auth-jwt",
+        "--auth-url",
+    ),
+    (
+        "--auth-jwt k --auth-cookie c",
+        "--auth-cookie",
+        "--same-origin",
+    ),
+    ("--auth-url http://a/", "--auth-url", "--same-origin"),
+    (
+        "--auth-url http://a/ --auth-forward x,Cookie",
+        "--auth-url",
+        "--origin",
+    ),
+    (
+        "--auth-cookie c --same-origin",
+        "--auth-cookie",
+        "--auth-jwt",
+    ),
+    ("--auth-aud us", "--auth-aud", "--auth-jwt"),
+    ("--auth-iss joe", "--auth-iss", "--auth-jwt"),
+    ("--auth-leeway 5s", "--auth-leeway", "--auth-jwt"),
+    ("--auth-forward x", "--auth-forward", "--auth-url"),
+    ("--auth-user-header x", "--auth-user-header", "--auth-url"),
+    ("--auth-copy x", "--auth-copy", "--auth-url"),
+    (
+        "--auth-timeout 1s --auth-jwt k",
+        "--auth-timeout",
+        "--auth-url",
+    ),
+    (
         "--addr 127.0.0.1:80 --addr 127.0.0.1:80",
         "127.0.0.1:80",
         "--addr",

@@ -6,6 +6,7 @@ mod contradictions;
 mod docs;
 mod environment;
 mod forms;
+mod identity;
 mod words;
 
 use std::collections::BTreeMap;

@@ -16,6 +16,7 @@ mod framing_json;
 mod framing_packets;
 mod handshake;
 mod history;
+mod identity;
 mod lifecycle;
 mod lines;
 mod listeners;

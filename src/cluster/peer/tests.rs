@@ -27,7 +27,11 @@ fn forwarded() -> Forwarded {
         remote: Some("192.0.2.7:40000".parse().unwrap()),
         local: Some("[2001:db8::1]:9000".parse().unwrap()),
         https: true,
-        user: Some("ann".to_owned()),
+        identity: Identity::passed_on(
+            Some("ann é, 100 %"),
+            Scheme::Bearer,
+            Some(UNIX_EPOCH + Duration::from_millis(1_800_000_000_123)),
+        ),
         hops: 2,
         session: 0x0b1c_9a5e_3c5e_4f2e,
     }
@@ -81,7 +85,7 @@ fn what_a_peer_says_is_believed_word_for_word_and_once() {
         remote: None,
         local: None,
         https: false,
-        user: None,
+        identity: None,
         ..forwarded()
     };
     assert_eq!(Handshake::by(&entry, &bare, now).at(&owner, now), Ok(bare));
@@ -182,7 +186,7 @@ fn what_a_client_says_of_itself_is_replaced_when_it_is_sent_on() {
     made.headers
         .insert("scalesocket-peer-other", HeaderValue::from_static("x"));
     let quiet = Forwarded {
-        user: None,
+        identity: None,
         ..forwarded()
     };
     let target = Target {
@@ -201,11 +205,13 @@ fn what_a_client_says_of_itself_is_replaced_when_it_is_sent_on() {
 proptest! {
     #[test]
     fn whatever_headers_say_nothing_panics_and_nobody_is_believed(
-        values in proptest::collection::vec("[\\x20-\\x7e]{0,30}|[0-9]{1,20}|[A-Za-z0-9+/]{43}=", 9),
+        values in proptest::collection::vec("[\\x20-\\x7e]{0,30}|[0-9]{1,20}|[A-Za-z0-9+/]{43}=", 11),
     ) {
         let owner = pod(OLD);
         let mut headers = HeaderMap::new();
-        let names = [CLIENT, SERVER, HTTPS, USER, HOPS, SESSION, TIME, NONCE_HEADER, SIGNATURE];
+        let names = [
+            CLIENT, SERVER, HTTPS, AUTH, USER, UNTIL, HOPS, SESSION, TIME, NONCE_HEADER, SIGNATURE,
+        ];
         for (name, value) in names.into_iter().zip(&values) {
             headers.insert(name, HeaderValue::from_str(value).unwrap());
         }
@@ -218,12 +224,14 @@ proptest! {
 
     #[test]
     fn well_signed_nonsense_is_refused_without_a_panic(
-        name in 0usize..8, value in "[\\x20-\\x7e]{0,30}|[0-9]{1,20}",
+        name in 0usize..10, value in "[\\x20-\\x7e]{0,30}|[0-9]{1,20}",
     ) {
         let owner = pod(OLD);
         let now = SystemTime::now();
         let mut made = Handshake::by(&owner, &forwarded(), now);
-        let names = [CLIENT, SERVER, HTTPS, USER, HOPS, SESSION, TIME, NONCE_HEADER];
+        let names = [
+            CLIENT, SERVER, HTTPS, AUTH, USER, UNTIL, HOPS, SESSION, TIME, NONCE_HEADER,
+        ];
         made.headers.insert(&names[name], HeaderValue::from_str(&value).unwrap());
         let target = Target { method: &made.method, uri: &made.uri };
         let signature = mac(&owner.authority.secrets.current()[0], target, &made.headers);

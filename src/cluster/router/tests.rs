@@ -1,6 +1,7 @@
 //! Clients at the doors of a fleet: wherever they come, they find their room.
 
 mod compressed;
+mod identity;
 mod stage;
 
 use std::net::SocketAddr;

@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use futures_util::future::BoxFuture;
 
 use super::super::*;
+use crate::auth::Guard;
 use crate::child::{self, Starter, Transport};
 use crate::cluster::peer::Secrets;
 use crate::cluster::view::Scaling;
@@ -122,6 +123,7 @@ pub(super) struct Told {
     pub(super) route_timeout: Duration,
     pub(super) proxy: bool,
     pub(super) max_rooms: usize,
+    pub(super) guard: Option<Arc<Guard>>,
 }
 
 impl Default for Told {
@@ -131,6 +133,7 @@ impl Default for Told {
             route_timeout: PATIENCE,
             proxy: true,
             max_rooms: 100,
+            guard: None,
         }
     }
 }
@@ -278,7 +281,7 @@ impl Stage {
         let door = Arc::new(Door {
             rooms: rooms.clone(),
             gate: Some(Arc::clone(&router) as Arc<dyn Gate>),
-            options: door_options(),
+            options: door_options(told),
             metrics,
             tasks: self.tasks.clone(),
             ready: is_ready,
@@ -328,9 +331,12 @@ fn room_options(told: &Told) -> room::Options {
         },
         client_framing: ClientFraming::Lines { terminator: b'\n' },
         max_child_message: 1 << 20,
-        join_message: Some(Template::parse(
-            "joined from #REMOTE_ADDR:#REMOTE_PORT at #SERVER_PORT [#HTTP_SCALESOCKET_PEER_USER]",
-        )),
+        join_message: Some(Template::parse(match told.guard {
+            None => {
+                "joined from #REMOTE_ADDR:#REMOTE_PORT at #SERVER_PORT [#HTTP_SCALESOCKET_PEER_USER]"
+            }
+            Some(_) => "#USER|#AUTH_TYPE|#QUERY_STRING|#REQUEST_URI",
+        })),
         leave_message: None,
         history: None,
         persist_history: false,
@@ -352,8 +358,9 @@ fn room_options(told: &Told) -> room::Options {
     }
 }
 
-fn door_options() -> door::Options {
+fn door_options(told: &Told) -> door::Options {
     door::Options {
+        guard: told.guard.clone(),
         origin: OriginRule::default(),
         subprotocols: vec!["chat".to_owned()],
         headers: vec![(
