@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -245,6 +245,13 @@ fn accept_key(request: &Request<Body>) -> Result<HeaderValue, Denied> {
     }
     if request.version() < Version::HTTP_11 {
         return Err(Denied::Handshake("a websocket handshake needs HTTP/1.1"));
+    }
+    if headers.get_all(header::HOST).iter().count() != 1 {
+        return Err(Denied::Handshake("a request names its Host, once"));
+    }
+    // SECURITY: bytes that a proxy takes for a body must not be frames to us, nor the other way round.
+    if !request.body().is_end_stream() {
+        return Err(Denied::Handshake("a websocket handshake has no body"));
     }
     if !has_token(headers, header::CONNECTION, "upgrade") {
         return Err(Denied::Handshake("the Connection header must name Upgrade"));
