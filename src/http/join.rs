@@ -45,7 +45,10 @@ pub(super) async fn join(door: Arc<Door>, side: Side, mut request: Request<Body>
     };
     let upgrade = hyper::upgrade::on(&mut request);
     let protocol = subprotocol(request.headers(), &door.options.subprotocols);
-    let agreed = extension(request.headers(), door.options.connection.compress);
+    let agreed = match extension(request.headers(), door.options.connection.compress) {
+        Ok(agreed) => agreed,
+        Err(denied) => return deny(&door, side, denied),
+    };
     let (parts, _) = request.into_parts();
     let entrance = match come(&door, side, parts).await {
         Ok(entrance) => Ok(entrance),
@@ -304,13 +307,20 @@ fn subprotocol(headers: &HeaderMap, ours: &[String]) -> Option<HeaderValue> {
 }
 
 /// What is agreed to of the offered extensions, and the header that says so, where messages may be
-/// compressed.
-fn extension(headers: &HeaderMap, compress: Option<usize>) -> Option<(Agreement, HeaderValue)> {
-    compress?;
-    let offers = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS);
-    let agreed = deflate::agree(offers.iter().filter_map(|value| value.to_str().ok()))?;
-    let answer = HeaderValue::from_str(&agreed.answer).ok()?;
-    Some((agreed, answer))
+/// compressed. Who may come in does not depend on that: what is malformed is refused either way.
+fn extension(
+    headers: &HeaderMap,
+    compress: Option<usize>,
+) -> Result<Option<(Agreement, HeaderValue)>, Denied> {
+    let malformed = Denied::Handshake("Sec-WebSocket-Extensions must be a list of extensions");
+    let offers = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS).iter();
+    let offers: Result<Vec<&str>, _> = offers.map(HeaderValue::to_str).collect();
+    let agreed = deflate::agree(offers.map_err(|_| malformed)?).map_err(|_| malformed)?;
+    let Some(agreed) = agreed.filter(|_| compress.is_some()) else {
+        return Ok(None);
+    };
+    let answer = HeaderValue::from_str(&agreed.answer).map_err(|_| malformed)?;
+    Ok(Some((agreed, answer)))
 }
 
 /// The socket below HTTP, and what came early behind the handshake.
