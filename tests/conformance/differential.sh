@@ -17,7 +17,10 @@ export CONFORMANCE_PYTHON=$cache/bin/python
 
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
+verdict=passed
 cargo build --quiet --locked "$@" --example puppet
-cargo test --quiet --locked "$@" --test conformance differential -- --ignored --nocapture --test-threads=1 | tee "$log"
-sums=$(grep -o 'differential: .*' "$log")
-printf 'conformance with %s: %s\n' "$PEER" "$(sed 's/^differential: //' <<<"$sums" | paste -sd ';')"
+cargo test --quiet --locked "$@" --test conformance differential -- \
+    --ignored --nocapture --test-threads=1 2>&1 | tee "$log" || verdict=FAILED
+sums=$(grep -oP 'differential: \K.*' "$log" | paste -sd ';' || true)
+printf 'conformance with %s %s: %s\n' "$PEER" "$verdict" "${sums//;/; }"
+[[ $verdict == passed ]]

@@ -51,6 +51,12 @@ const SECTIONS: &[(u16, &str, &str, &str)] = &[
         "what comes back is read strictly in every case: no mask, shortest lengths, no fragments",
     ),
     (6455, "6.2", "Receiving data", "every case"),
+    (
+        6455,
+        "7.1.2",
+        "Start the closing handshake",
+        "by the server: `tests/conformance/closed_by_server.rs::what_comes_behind_a_close_of_the_server_is_not_answered`",
+    ),
     (6455, "7.1.5", "The connection close code", ""),
     (6455, "7.1.6", "The connection close reason", ""),
     (
