@@ -20,6 +20,7 @@ use tracing::debug;
 
 use super::answer::Denied;
 use super::gate::{Entrance, Visit, strip};
+use super::head::Rewound;
 use super::{Door, Ends, Readiness, Refuse, Side};
 use crate::child;
 use crate::room::{BadName, Newcomer, RoomName};
@@ -339,9 +340,10 @@ async fn raw(upgrade: OnUpgrade) -> Option<(Socket, Vec<u8>)> {
 
 fn downcast<S>(upgraded: Upgraded) -> Result<(S, Vec<u8>), Upgraded>
 where
-    TokioIo<S>: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
+    TokioIo<Rewound<S>>: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
 {
-    let parts = upgraded.downcast::<TokioIo<S>>()?;
+    let parts = upgraded.downcast::<TokioIo<Rewound<S>>>()?;
+    let (stream, rest) = parts.io.into_inner().into_parts();
     // A copy: the buffer itself pins the 8 KiB that it was read into.
-    Ok((parts.io.into_inner(), parts.read_buf.to_vec()))
+    Ok((stream, [&parts.read_buf, &*rest].concat()))
 }

@@ -8,6 +8,7 @@
 mod case;
 mod cases;
 mod closed_by_server;
+mod differences;
 mod differential;
 mod engine;
 mod half_open;

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::case::{Case, Ending, Heard};
-use crate::differential::{DIFFERENCES, Verdict};
+use crate::differences::{DIFFERENCES, Verdict};
 use crate::handshakes::{Answer, Knock};
 use crate::{cases, handshakes};
 
