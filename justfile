@@ -35,6 +35,17 @@ soak *ARGS:
     cargo build --release --locked -p scalesocket -p scalesocket-bench
     target/release/scalesocket-bench soak {{ARGS}}
 
+# RFC 6455 and RFC 7692 on the release build, and then with a second implementation on either side
+conformance *FILTER:
+    cargo build --release --locked --example puppet
+    cargo test --release --locked --test conformance {{FILTER}}
+    tests/conformance/differential.sh --release
+
+# what a thousand half-open handshakes hold, for how long, and how soon others come in
+half-open:
+    cargo build --release --locked --example puppet
+    cargo test --release --locked --test conformance half_open_handshakes_measured -- --ignored --nocapture
+
 # what a fleet costs: the hop, the API server's part; needs Go or KUBEBUILDER_ASSETS; `just hop cost::api`
 hop FILTER='cost':
     cargo build --release --locked --features kube

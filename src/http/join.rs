@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -21,6 +21,7 @@ use tracing::debug;
 
 use super::answer::Denied;
 use super::gate::{Entrance, Visit, strip};
+use super::head::Rewound;
 use super::{Door, Ends, Readiness, Refuse, Side};
 use crate::auth::{Identity, Rejection};
 use crate::child;
@@ -47,7 +48,10 @@ pub(super) async fn join(door: Arc<Door>, side: Side, mut request: Request<Body>
     };
     let upgrade = hyper::upgrade::on(&mut request);
     let protocol = subprotocol(request.headers(), &door.options.subprotocols);
-    let agreed = extension(request.headers(), door.options.connection.compress);
+    let agreed = match extension(request.headers(), door.options.connection.compress) {
+        Ok(agreed) => agreed,
+        Err(denied) => return deny(&door, side, denied),
+    };
     let (parts, _) = request.into_parts();
     let entrance = match come(&door, side, parts).await {
         Ok(entrance) => Ok(entrance),
@@ -280,6 +284,13 @@ fn accept_key(request: &Request<Body>) -> Result<HeaderValue, Denied> {
     if request.version() < Version::HTTP_11 {
         return Err(Denied::Handshake("a websocket handshake needs HTTP/1.1"));
     }
+    if headers.get_all(header::HOST).iter().count() != 1 {
+        return Err(Denied::Handshake("a request names its Host, once"));
+    }
+    // SECURITY: bytes that a proxy takes for a body must not be frames to us, nor the other way round.
+    if !request.body().is_end_stream() {
+        return Err(Denied::Handshake("a websocket handshake has no body"));
+    }
     if !has_token(headers, header::CONNECTION, "upgrade") {
         return Err(Denied::Handshake("the Connection header must name Upgrade"));
     }
@@ -331,13 +342,20 @@ fn subprotocol(headers: &HeaderMap, ours: &[String]) -> Option<HeaderValue> {
 }
 
 /// What is agreed to of the offered extensions, and the header that says so, where messages may be
-/// compressed.
-fn extension(headers: &HeaderMap, compress: Option<usize>) -> Option<(Agreement, HeaderValue)> {
-    compress?;
-    let offers = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS);
-    let agreed = deflate::agree(offers.iter().filter_map(|value| value.to_str().ok()))?;
-    let answer = HeaderValue::from_str(&agreed.answer).ok()?;
-    Some((agreed, answer))
+/// compressed. Who may come in does not depend on that: what is malformed is refused either way.
+fn extension(
+    headers: &HeaderMap,
+    compress: Option<usize>,
+) -> Result<Option<(Agreement, HeaderValue)>, Denied> {
+    let malformed = Denied::Handshake("Sec-WebSocket-Extensions must be a list of extensions");
+    let offers = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS).iter();
+    let offers: Result<Vec<&str>, _> = offers.map(HeaderValue::to_str).collect();
+    let agreed = deflate::agree(offers.map_err(|_| malformed)?).map_err(|_| malformed)?;
+    let Some(agreed) = agreed.filter(|_| compress.is_some()) else {
+        return Ok(None);
+    };
+    let answer = HeaderValue::from_str(&agreed.answer).map_err(|_| malformed)?;
+    Ok(Some((agreed, answer)))
 }
 
 /// The socket below HTTP, and what came early behind the handshake.
@@ -356,9 +374,10 @@ async fn raw(upgrade: OnUpgrade) -> Option<(Socket, Vec<u8>)> {
 
 fn downcast<S>(upgraded: Upgraded) -> Result<(S, Vec<u8>), Upgraded>
 where
-    TokioIo<S>: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
+    TokioIo<Rewound<S>>: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
 {
-    let parts = upgraded.downcast::<TokioIo<S>>()?;
+    let parts = upgraded.downcast::<TokioIo<Rewound<S>>>()?;
+    let (stream, rest) = parts.io.into_inner().into_parts();
     // A copy: the buffer itself pins the 8 KiB that it was read into.
-    Ok((parts.io.into_inner(), parts.read_buf.to_vec()))
+    Ok((stream, [&parts.read_buf, &*rest].concat()))
 }

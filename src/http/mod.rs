@@ -7,6 +7,7 @@ mod answer;
 pub mod api;
 pub mod files;
 pub mod gate;
+mod head;
 mod join;
 pub mod listen;
 pub mod origin;

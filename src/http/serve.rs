@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use tracing::{debug, warn};
 
+use super::head;
 use super::listen::Listener;
 use super::router::router;
 use super::{Door, Ends, Side};
@@ -137,6 +138,28 @@ fn is_of_client(error: &io::Error) -> bool {
 }
 
 async fn http<S>(
+    stream: S,
+    ends: Ends,
+    headers_max: (usize, usize),
+    router: Router,
+    stop: CancellationToken,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let awaited = tokio::time::timeout(HEADER_TIME, head::awaited(stream, headers_max.1));
+    let stream = tokio::select! {
+        awaited = awaited => awaited,
+        () = stop.cancelled() => return,
+    };
+    match stream {
+        // Boxed, so that nothing is set aside for it before there is a request.
+        Ok(Ok(stream)) => Box::pin(answer(stream, ends, headers_max, router, stop)).await,
+        Ok(Err(error)) => debug!(%error, "connection ended before a request"),
+        Err(_) => debug!("no request came in time"),
+    }
+}
+
+async fn answer<S>(
     stream: S,
     ends: Ends,
     headers_max: (usize, usize),

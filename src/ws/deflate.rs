@@ -12,7 +12,7 @@ use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, 
 
 use super::codec::{self, Violation};
 
-pub use offer::{Agreement, agree};
+pub use offer::{Agreement, Malformed, agree};
 
 /// A longer message is not compressed: that takes about 15 ms for each MiB, in which the thread serves
 /// nobody else.

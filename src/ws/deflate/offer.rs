@@ -16,51 +16,97 @@ pub struct Agreement {
     pub hears_packed: bool,
 }
 
-/// Agrees to the first offer, of those in the values of all headers in their order, that can be met.
-pub fn agree<'a>(values: impl IntoIterator<Item = &'a str>) -> Option<Agreement> {
-    values
-        .into_iter()
-        .flat_map(|value| split(value, ','))
-        .find_map(meet)
+/// A header that is no list of extensions: the handshake fails (RFC 6455 section 9.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Malformed;
+
+/// Agrees to the first offer, of those in the values of all headers in their order, that can be met;
+/// an empty list offers nothing.
+///
+/// # Errors
+///
+/// [`Malformed`], also behind an offer that can be met.
+pub fn agree<'a>(
+    values: impl IntoIterator<Item = &'a str>,
+) -> Result<Option<Agreement>, Malformed> {
+    let mut agreed = None;
+    let offers = values.into_iter().flat_map(|value| split(value, ','));
+    // A list may have empty elements (RFC 9110 section 5.6.1).
+    for offer in offers.filter(|offer| !offer.is_empty()) {
+        let offer = Offer::parse(offer)?;
+        agreed = agreed.or_else(|| offer.meet());
+    }
+    Ok(agreed)
 }
 
-/// Agrees to one offer. `None`: it is another extension, or has a parameter that is unknown, wrong, or
-/// there twice.
-fn meet(offer: &str) -> Option<Agreement> {
-    let mut parts = split(offer, ';');
-    if parts.next() != Some(NAME) {
-        return None;
+/// An extension and its parameters.
+struct Offer<'a> {
+    name: &'a str,
+    parameters: Vec<(&'a str, Option<String>)>,
+}
+
+impl<'a> Offer<'a> {
+    fn parse(offer: &'a str) -> Result<Self, Malformed> {
+        let mut parts = split(offer, ';');
+        let name = parts
+            .next()
+            .filter(|name| is_token(name))
+            .ok_or(Malformed)?;
+        let parameters = parts.map(|part| {
+            let (name, value) = match part.split_once('=') {
+                Some((name, value)) => {
+                    let value = unquoted(value.trim()).filter(|value| is_token(value));
+                    (name.trim(), Some(value.ok_or(Malformed)?))
+                }
+                None => (part, None),
+            };
+            is_token(name).then_some((name, value)).ok_or(Malformed)
+        });
+        Ok(Offer {
+            name,
+            parameters: parameters.collect::<Result<_, _>>()?,
+        })
     }
-    let mut seen = Vec::with_capacity(4);
-    let mut window = None;
-    for part in parts {
-        let (name, value) = match part.split_once('=') {
-            Some((name, value)) => (name.trim(), Some(unquoted(value.trim())?)),
-            None => (part, None),
-        };
-        match (name, value) {
-            ("server_no_context_takeover" | "client_no_context_takeover", None) => {}
-            // It may be told to use less than all; what it uses is small enough for us either way.
-            ("client_max_window_bits", None) => {}
-            ("client_max_window_bits", Some(bits)) => {
-                window_bits(&bits)?;
-            }
-            ("server_max_window_bits", Some(bits)) => window = Some(window_bits(&bits)?),
-            _ => return None,
-        }
-        if seen.contains(&name) {
+
+    /// Agrees to it. `None`: it is another extension, or has a parameter that is unknown, wrong, or
+    /// there twice.
+    fn meet(&self) -> Option<Agreement> {
+        if self.name != NAME {
             return None;
         }
-        seen.push(name);
+        let mut seen = Vec::with_capacity(4);
+        let mut window = None;
+        for (name, value) in &self.parameters {
+            match (*name, value) {
+                ("server_no_context_takeover" | "client_no_context_takeover", None) => {}
+                // It may be told to use less than all; what it uses is small enough for us either way.
+                ("client_max_window_bits", None) => {}
+                ("client_max_window_bits", Some(bits)) => {
+                    window_bits(bits)?;
+                }
+                ("server_max_window_bits", Some(bits)) => window = Some(window_bits(bits)?),
+                _ => return None,
+            }
+            if seen.contains(name) {
+                return None;
+            }
+            seen.push(*name);
+        }
+        let answer = match window {
+            Some(bits) => format!("{ANSWER}; server_max_window_bits={bits}"),
+            None => ANSWER.to_owned(),
+        };
+        Some(Agreement {
+            answer,
+            hears_packed: window.is_none_or(|bits| bits >= WINDOW),
+        })
     }
-    let answer = match window {
-        Some(bits) => format!("{ANSWER}; server_max_window_bits={bits}"),
-        None => ANSWER.to_owned(),
-    };
-    Some(Agreement {
-        answer,
-        hears_packed: window.is_none_or(|bits| bits >= WINDOW),
-    })
+}
+
+/// RFC 9110 section 5.6.2.
+fn is_token(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    !text.is_empty() && bytes.all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 
 /// From 8 to 15, without zeros before it.
@@ -105,7 +151,8 @@ mod tests {
     use super::*;
 
     fn answer(offer: &str) -> Option<String> {
-        agree([offer]).map(|agreed| agreed.answer)
+        let agreed = agree([offer]).expect("a list of extensions");
+        agreed.map(|agreed| agreed.answer)
     }
 
     #[test]
@@ -127,10 +174,8 @@ mod tests {
                 "; server_max_window_bits=15",
             ),
             ("x-webkit-deflate-frame, permessage-deflate", ""),
-            (
-                r#"x; y="permessage-deflate, \", \\", permessage-deflate"#,
-                "",
-            ),
+            (r#"x; y="\z", permessage-deflate"#, ""),
+            (", ,permessage-deflate, ", ""),
         ] {
             assert_eq!(answer(offer), Some(format!("{ANSWER}{more}")), "{offer}");
         }
@@ -140,28 +185,48 @@ mod tests {
     fn what_is_wrong_or_unknown_is_declined() {
         for offer in [
             "",
-            ",;=",
             "permessage-bzip2",
             "permessage-deflate; unknown",
             "permessage-deflate; unknown=1",
-            "permessage-deflate;",
             "permessage-deflate; server_no_context_takeover=1",
-            "permessage-deflate; client_no_context_takeover=\"\"",
             "permessage-deflate; server_no_context_takeover; server_no_context_takeover",
             "permessage-deflate; client_max_window_bits; client_max_window_bits=15",
             "permessage-deflate; server_max_window_bits",
-            "permessage-deflate; server_max_window_bits=",
             "permessage-deflate; server_max_window_bits=7",
             "permessage-deflate; server_max_window_bits=16",
             "permessage-deflate; server_max_window_bits=08",
             "permessage-deflate; server_max_window_bits=+9",
             "permessage-deflate; server_max_window_bits=256",
-            "permessage-deflate; server_max_window_bits=\"12",
-            "permessage-deflate; server_max_window_bits=\"12\"3",
             "permessage-deflate; client_max_window_bits=0x9",
         ] {
             assert_eq!(answer(offer), None, "{offer}");
         }
+    }
+
+    #[test]
+    fn what_is_no_list_of_extensions_is_malformed() {
+        for value in [
+            ",;=",
+            ";",
+            "permessage-deflate;",
+            "permessage-deflate; =10",
+            "permessage-deflate; client_no_context_takeover=\"\"",
+            "permessage-deflate; server_max_window_bits=",
+            "permessage-deflate; server_max_window_bits=\"12",
+            "permessage-deflate; server_max_window_bits=\"12\"3",
+            "permessage-deflate; server_max_window_bits=1 2",
+            "permessage deflate",
+            "permessage-deflate, x; y=\"a, b\"",
+            "x; y=\"\\",
+        ] {
+            assert_eq!(agree([value]), Err(Malformed), "{value}");
+        }
+        assert_eq!(
+            agree([NAME, ";"]),
+            Err(Malformed),
+            "behind one that can be met"
+        );
+        assert_eq!(agree(["", " , "]), Ok(None));
     }
 
     #[test]
@@ -171,8 +236,8 @@ mod tests {
             "permessage-deflate; server_max_window_bits=10, permessage-deflate",
         ]);
         assert_eq!(
-            agreed.map(|agreed| agreed.answer),
-            Some(format!("{ANSWER}; server_max_window_bits=10"))
+            agreed.map(|agreed| agreed.map(|agreed| agreed.answer)),
+            Ok(Some(format!("{ANSWER}; server_max_window_bits=10")))
         );
     }
 
@@ -180,16 +245,16 @@ mod tests {
     fn who_has_less_memory_than_our_window_needs_hears_plain() {
         for bits in 8..=15 {
             let offer = format!("permessage-deflate; server_max_window_bits={bits}");
-            let agreed = agree([&*offer]).expect("can be met");
+            let agreed = agree([&*offer]).ok().flatten().expect("can be met");
             assert_eq!(agreed.hears_packed, bits >= WINDOW, "{bits}");
         }
-        assert!(agree([NAME]).is_some_and(|agreed| agreed.hears_packed));
+        assert!(agree([NAME]).is_ok_and(|agreed| agreed.is_some_and(|agreed| agreed.hears_packed)));
     }
 
     proptest! {
         #[test]
         fn any_header_is_judged_without_a_panic(value in "[ -~]{0,80}|([,;=\"\\\\ 0-9]|permessage-deflate|server_max_window_bits){0,12}") {
-            if let Some(agreed) = agree([&*value]) {
+            if let Ok(Some(agreed)) = agree([&*value]) {
                 prop_assert!(value.contains(NAME));
                 prop_assert!(agreed.answer.starts_with(ANSWER));
             }
