@@ -347,14 +347,14 @@ fn extension(
     headers: &HeaderMap,
     compress: Option<usize>,
 ) -> Result<Option<(Agreement, HeaderValue)>, Denied> {
-    let malformed = Denied::Handshake("Sec-WebSocket-Extensions must be a list of extensions");
+    let malformed = || Denied::Handshake("Sec-WebSocket-Extensions must be a list of extensions");
     let offers = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS).iter();
     let offers: Result<Vec<&str>, _> = offers.map(HeaderValue::to_str).collect();
-    let agreed = deflate::agree(offers.map_err(|_| malformed)?).map_err(|_| malformed)?;
+    let agreed = deflate::agree(offers.map_err(|_| malformed())?).map_err(|_| malformed())?;
     let Some(agreed) = agreed.filter(|_| compress.is_some()) else {
         return Ok(None);
     };
-    let answer = HeaderValue::from_str(&agreed.answer).map_err(|_| malformed)?;
+    let answer = HeaderValue::from_str(&agreed.answer).map_err(|_| malformed())?;
     Ok(Some((agreed, answer)))
 }
 
