@@ -13,6 +13,7 @@ mod flags;
 mod helpers;
 mod program;
 mod reference;
+mod tls;
 mod validate;
 mod values;
 
@@ -34,6 +35,7 @@ pub use config::{
 pub use flags::command;
 pub use program::{DEFAULT_PATH, resolve_program};
 pub use reference::reference;
+pub use tls::Tls;
 
 /// What the command line asks for.
 #[derive(Debug, Clone)]
@@ -49,6 +51,8 @@ pub enum Command {
     Probe {
         /// Where the server listens.
         target: Listen,
+        /// Whether it is asked over TLS.
+        secure: bool,
         /// The path to ask for, with a leading `/`.
         path: String,
         /// How long connecting and answering may take together.

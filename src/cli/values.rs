@@ -114,7 +114,6 @@ pub(super) fn named(text: &str) -> Result<String, String> {
 }
 
 /// The path of a file.
-#[cfg(feature = "kube")]
 pub(super) fn file(text: &str) -> Result<PathBuf, String> {
     match text {
         "" | "-" => Err("write the path of a file".into()),

@@ -20,6 +20,7 @@ use sha2::Sha256;
 pub use secrets::Secrets;
 
 use super::chance;
+use crate::http::Subject;
 use crate::http::gate::{Forwarded, PEER_PREFIX, strip};
 use replay::Replays;
 use secrets::Secret;
@@ -34,6 +35,7 @@ const NONCE: usize = 16;
 const CLIENT: HeaderName = HeaderName::from_static("scalesocket-peer-client");
 const SERVER: HeaderName = HeaderName::from_static("scalesocket-peer-server");
 const HTTPS: HeaderName = HeaderName::from_static("scalesocket-peer-https");
+const SUBJECT: HeaderName = HeaderName::from_static("scalesocket-peer-subject");
 const USER: HeaderName = HeaderName::from_static("scalesocket-peer-user");
 const HOPS: HeaderName = HeaderName::from_static("scalesocket-peer-hops");
 const SESSION: HeaderName = HeaderName::from_static("scalesocket-peer-session");
@@ -112,6 +114,9 @@ impl Authority {
         if forwarded.https {
             put(HTTPS, "on")?;
         }
+        if let Some(subject) = &forwarded.subject {
+            put(SUBJECT, &subject.to_header())?;
+        }
         if let Some(user) = &forwarded.user {
             put(USER, user)?;
         }
@@ -163,6 +168,10 @@ impl Authority {
                 None => false,
                 Some("on") => true,
                 Some(_) => return Err(Distrust::Malformed),
+            },
+            subject: match only(headers, &SUBJECT)?.map(Subject::from_header) {
+                Some(None) => return Err(Distrust::Malformed),
+                subject => subject.flatten(),
             },
             user: only(headers, &USER)?.map(str::to_owned),
             hops: needed(headers, &HOPS)?,

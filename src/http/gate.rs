@@ -11,6 +11,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName};
 
 use super::Ends;
+use super::tls::Subject;
 use crate::room::{Newcomer, Place, Refusal, RoomName};
 use crate::ws::socket::Socket;
 
@@ -35,6 +36,8 @@ pub struct Forwarded {
     pub local: Option<SocketAddr>,
     /// Whether it came over TLS.
     pub https: bool,
+    /// Whose certificate it has, where one was asked for.
+    pub subject: Option<Subject>,
     /// Who it has proved to be, where that was asked.
     pub user: Option<String>,
     /// How many servers have sent it on.
@@ -63,6 +66,8 @@ pub struct Visit<'a> {
     pub request: &'a Parts,
     /// Both ends of its connection.
     pub ends: Ends,
+    /// Whose certificate it has.
+    pub subject: Option<&'a Subject>,
 }
 
 /// Where a client's room is.

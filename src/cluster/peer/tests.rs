@@ -27,6 +27,12 @@ fn forwarded() -> Forwarded {
         remote: Some("192.0.2.7:40000".parse().unwrap()),
         local: Some("[2001:db8::1]:9000".parse().unwrap()),
         https: true,
+        subject: Some(Subject {
+            dn: "CN=ann & co=1,O=Exämple".to_owned(),
+            cn: Some("ann & co=1".to_owned()),
+            dns: None,
+            uri: Some("spiffe://example/ann".to_owned()),
+        }),
         user: Some("ann".to_owned()),
         hops: 2,
         session: 0x0b1c_9a5e_3c5e_4f2e,
@@ -81,6 +87,7 @@ fn what_a_peer_says_is_believed_word_for_word_and_once() {
         remote: None,
         local: None,
         https: false,
+        subject: None,
         user: None,
         ..forwarded()
     };
@@ -201,11 +208,11 @@ fn what_a_client_says_of_itself_is_replaced_when_it_is_sent_on() {
 proptest! {
     #[test]
     fn whatever_headers_say_nothing_panics_and_nobody_is_believed(
-        values in proptest::collection::vec("[\\x20-\\x7e]{0,30}|[0-9]{1,20}|[A-Za-z0-9+/]{43}=", 9),
+        values in proptest::collection::vec("[\\x20-\\x7e]{0,30}|[0-9]{1,20}|[A-Za-z0-9+/]{43}=", 10),
     ) {
         let owner = pod(OLD);
         let mut headers = HeaderMap::new();
-        let names = [CLIENT, SERVER, HTTPS, USER, HOPS, SESSION, TIME, NONCE_HEADER, SIGNATURE];
+        let names = [CLIENT, SERVER, HTTPS, SUBJECT, USER, HOPS, SESSION, TIME, NONCE_HEADER, SIGNATURE];
         for (name, value) in names.into_iter().zip(&values) {
             headers.insert(name, HeaderValue::from_str(value).unwrap());
         }
@@ -218,12 +225,12 @@ proptest! {
 
     #[test]
     fn well_signed_nonsense_is_refused_without_a_panic(
-        name in 0usize..8, value in "[\\x20-\\x7e]{0,30}|[0-9]{1,20}",
+        name in 0usize..9, value in "[\\x20-\\x7e]{0,30}|[0-9]{1,20}",
     ) {
         let owner = pod(OLD);
         let now = SystemTime::now();
         let mut made = Handshake::by(&owner, &forwarded(), now);
-        let names = [CLIENT, SERVER, HTTPS, USER, HOPS, SESSION, TIME, NONCE_HEADER];
+        let names = [CLIENT, SERVER, HTTPS, SUBJECT, USER, HOPS, SESSION, TIME, NONCE_HEADER];
         made.headers.insert(&names[name], HeaderValue::from_str(&value).unwrap());
         let target = Target { method: &made.method, uri: &made.uri };
         let signature = mac(&owner.authority.secrets.current()[0], target, &made.headers);
