@@ -22,7 +22,7 @@ use crate::auth::SUBPROTOCOL;
 use crate::child::{self, Ports, Spec, Starter, Transport, Warden};
 use crate::cli::{self, Config, Listen, Source};
 use crate::frame::{ClientFraming, JsonFields, ServerFraming, Template};
-use crate::http::{self as door, Door, Listener, OriginRule, Readiness, Side};
+use crate::http::{self as door, Door, Listener, OriginRule, Readiness, Side, Tls};
 use crate::metrics::Metrics;
 use crate::room::{self, Close, RoomName, Rooms};
 use crate::stop::{self, Asked, Signals, Stage};
@@ -79,11 +79,13 @@ pub async fn run(plan: Plan, prepared: Prepared) -> anyhow::Result<ExitCode> {
         warn!("{warning}");
     }
     let asked = Asked::default();
-    let signals = stop::listen(Signals::new()?, asked.clone());
+    let (reloads, reload) = watch::channel(0);
+    let signals = stop::listen(Signals::new()?, asked.clone(), reloads);
     let signals = TaskTracker::new().spawn(signals);
     let tasks = TaskTracker::new();
     let metrics = Metrics::new(config.metrics_rooms)?;
     let (public, admin) = bind(&config).await?;
+    let (redirect, tls_port) = bind_redirect(&config, &public).await?;
     warn_of_pages(&config, &public);
     let peers = fleet::bind(&config).await?;
     let fleet = Fleet::find(&config, &public, &peers, &metrics).await?;
@@ -92,7 +94,6 @@ pub async fn run(plan: Plan, prepared: Prepared) -> anyhow::Result<ExitCode> {
     let rooms = Rooms::new(rooms, starter, metrics.clone(), tasks.clone(), ownership);
     let (ready, watched) = watch::channel(Readiness::Starting);
     let member = fleet.join(&config, &rooms, &prepared, &ready)?;
-    let guard = door.guard.clone();
     let door = Arc::new(Door {
         rooms: rooms.clone(),
         gate: member.gate(),
@@ -104,13 +105,24 @@ pub async fn run(plan: Plan, prepared: Prepared) -> anyhow::Result<ExitCode> {
         started: Instant::now(),
     });
     let closing = CancellationToken::new();
+    if let Some(tls) = &door.options.tls {
+        tasks.spawn(Arc::clone(tls).watch(reload.clone(), closing.clone()));
+    }
+    let guard = door.options.guard.clone();
+    tasks.spawn(identity::reload(guard, reload, closing.clone()));
+    let to_tls = Side::Redirect(tls_port);
     for (listeners, side, name) in [
         (public, Side::Public, "public"),
         (admin, Side::Admin, "admin"),
         (peers, Side::Peer, "peer"),
+        (redirect, to_tls, "redirect"),
     ] {
         for listener in listeners {
-            info!(addr = %listener, listener = name, "listening");
+            let secure = side == Side::Public && door.options.tls.is_some();
+            let scheme = listener
+                .tcp_address()
+                .map(|_| if secure { "https" } else { "http" });
+            info!(addr = %listener, listener = name, scheme, "listening");
             tasks.spawn(door::serve(
                 listener,
                 side,
@@ -119,7 +131,6 @@ pub async fn run(plan: Plan, prepared: Prepared) -> anyhow::Result<ExitCode> {
             ));
         }
     }
-    tasks.spawn(identity::reload(guard, closing.clone()));
     tasks.spawn(heap::keep_small(rooms.clone(), closing.clone()));
     info!(version = env!("CARGO_PKG_VERSION"), "ready");
 
@@ -258,6 +269,20 @@ async fn bind(config: &Config) -> anyhow::Result<(Vec<Listener>, Vec<Listener>)>
         None => Vec::new(),
     };
     Ok((public, admin))
+}
+
+/// Where plain HTTP is sent to https, and the port that it is sent to.
+async fn bind_redirect(
+    config: &Config,
+    public: &[Listener],
+) -> anyhow::Result<(Vec<Listener>, u16)> {
+    let Some(listen) = config.tls.as_ref().and_then(|tls| tls.redirect.as_ref()) else {
+        return Ok((Vec::new(), 0));
+    };
+    let secure = public.iter().find_map(Listener::tcp_address);
+    let secure = secure.context("--redirect-addr has no address of TLS to send anybody to")?;
+    let listen = fleet::reachable(listen, config);
+    Ok((bind_one(&listen, config.unix_mode).await?, secure.port()))
 }
 
 async fn bind_one(listen: &Listen, unix_mode: u32) -> anyhow::Result<Vec<Listener>> {
@@ -402,6 +427,16 @@ fn door_options(config: &Config) -> anyhow::Result<door::Options> {
         }
         None => None,
     };
+    let tls = match &config.tls {
+        Some(tls) => {
+            let files = door::tls::Files {
+                pairs: tls.pairs.clone(),
+                client_ca: tls.client_ca.clone(),
+            };
+            Some(Arc::new(Tls::read(files).context("cannot speak TLS")?))
+        }
+        None => None,
+    };
     let connection = connection::Options {
         max_message: config.max_message,
         compress: config.compress,
@@ -430,6 +465,7 @@ fn door_options(config: &Config) -> anyhow::Result<door::Options> {
         api: config.api,
         files,
         admin: config.admin_addr.is_some(),
+        tls,
         connection: Arc::new(connection),
     })
 }

@@ -26,10 +26,12 @@ fn main() -> ExitCode {
         }
         Ok(Command::Probe {
             target,
+            secure,
             path,
             timeout,
         }) => {
             let target = match target {
+                Listen::Tcp(address) if secure => Target::Tls(address),
                 Listen::Tcp(address) => Target::Tcp(address),
                 Listen::Unix(socket) => Target::Unix(socket),
             };

@@ -85,6 +85,7 @@ struct State {
     rooms_ended: Tally,
     dropped: Tally,
     refused: Tally,
+    tls_failed: Tally,
     closed: Closes,
     child_exits: Tally,
     child_restarts: AtomicU64,
@@ -127,6 +128,7 @@ impl Metrics {
             rooms_ended: Tally::default(),
             dropped: Tally::default(),
             refused: Tally::default(),
+            tls_failed: Tally::default(),
             closed: Closes::default(),
             child_exits: Tally::default(),
             child_restarts: AtomicU64::new(0),
@@ -191,6 +193,11 @@ impl Metrics {
     /// rate over it has a zero to start from. Reasons are bounded as in [`Metrics::room_ended`].
     pub fn dropped(&self, reason: &'static str, n: u64) {
         self.0.state.dropped.add(reason, n);
+    }
+
+    /// A connection at a TLS address came to nothing, for that reason.
+    pub fn tls_failed(&self, reason: &'static str) {
+        self.0.state.tls_failed.add(reason, 1);
     }
 
     /// A client was not let in. Reasons are bounded as in [`Metrics::room_ended`].

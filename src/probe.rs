@@ -1,5 +1,7 @@
 //! `scalesocket probe URL`: asks a server for its health, for images that have no `curl`.
 
+mod anyone;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
@@ -16,6 +18,8 @@ const ANSWER_MAX: u64 = 64 << 10;
 pub enum Target {
     /// At this `host:port`.
     Tcp(String),
+    /// At this `host:port`, over TLS.
+    Tls(String),
     /// At this unix socket.
     Unix(PathBuf),
 }
@@ -28,14 +32,20 @@ pub fn probe(target: &Target, path: &str, timeout: Duration) -> anyhow::Result<S
         left => Ok(left),
     };
     match target {
-        Target::Tcp(address) => {
+        Target::Tcp(address) | Target::Tls(address) => {
             let mut last = anyhow!("{address} has no address");
             for address in address.to_socket_addrs().context("no such host")? {
                 match TcpStream::connect_timeout(&address, left()?) {
                     Ok(tcp) => {
                         tcp.set_read_timeout(Some(left()?))?;
                         tcp.set_write_timeout(Some(left()?))?;
-                        return ask(tcp, &address.to_string(), path);
+                        let host = address.to_string();
+                        return match target {
+                            Target::Tls(_) => {
+                                ask(anyone::over_tls(tcp, address.ip())?, &host, path)
+                            }
+                            _ => ask(tcp, &host, path),
+                        };
                     }
                     Err(error) => last = anyhow!("cannot connect to {address}: {error}"),
                 }

@@ -89,8 +89,9 @@ impl Signals {
     }
 }
 
-/// Turns signals into requests until the end of the server; to be run as a task.
-pub async fn listen(signals: Signals, asked: Asked) {
+/// Turns signals into requests until the end of the server; to be run as a task. Whoever keeps what
+/// can be read again watches `reloads`, which counts the requests to.
+pub async fn listen(signals: Signals, asked: Asked, reloads: watch::Sender<u64>) {
     let Signals {
         mut terminate,
         mut interrupt,
@@ -104,9 +105,9 @@ pub async fn listen(signals: Signals, asked: Asked) {
             _ = interrupt.recv() => (libc::SIGINT, Stage::End),
             _ = hang_up.recv() => {
                 if !terminal {
-                    // Programs are looked up anew at every start: nothing else is kept that a
-                    // reload could renew.
+                    // Programs are looked up anew at every start.
                     info!("reloaded: new rooms run the program as it is on disk");
+                    reloads.send_modify(|reloads| *reloads += 1);
                     continue;
                 }
                 (libc::SIGHUP, Stage::End)

@@ -137,6 +137,7 @@ fn every_refusal_has_a_row() {
     labels.extend(literals("src/room/rooms.rs", "fn label(self)", "\n    }\n"));
     labels.extend(behind("src/http/api.rs", r#""error": ""#));
     labels.extend(behind("src/http/answer.rs", r#""error": ""#));
+    labels.extend(behind("src/http/plain.rs", r#""error": ""#));
     assert!(labels.len() >= 25, "{labels:?}");
     all_are_quoted(PROTOCOL, labels);
 }
@@ -188,6 +189,7 @@ fn every_metric_has_a_row_with_its_type() {
     metrics.first_message(Duration::from_millis(3));
     metrics.dropped("bad_to", 1);
     metrics.refused("draining");
+    metrics.tls_failed("timeout");
     let page = read(PROTOCOL);
     let mut count = 0;
     for line in metrics.render(Format::Prometheus).lines() {
@@ -237,6 +239,14 @@ fn every_figure_and_state_of_a_room_has_a_row() {
 
 #[test]
 fn every_variable_of_a_child_has_a_row() {
+    let some = || Some("ann".to_owned());
+    let subject = scalesocket::http::Subject {
+        dn: "CN=ann".to_owned(),
+        cn: some(),
+        dns: some(),
+        uri: some(),
+    };
+    let proved = subject.variables();
     let request = child::Request {
         remote: "192.0.2.7:40000".parse().ok(),
         local: "127.0.0.1:9000".parse().ok(),
@@ -248,6 +258,7 @@ fn every_variable_of_a_child_has_a_row() {
         query: "",
         headers: &http::HeaderMap::new(),
         https: true,
+        proved: &proved,
         unique_id: "1",
     };
     let names = child::cgi(&request).into_iter();

@@ -20,6 +20,7 @@ fn every_metric_keeps_its_name_type_and_help() {
     metrics.first_message(Duration::from_millis(3));
     metrics.dropped("not json", 1);
     metrics.refused("full");
+    metrics.tls_failed("timeout");
     metrics.closed(1000);
 
     let describe = |format| -> String {

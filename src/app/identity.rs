@@ -3,9 +3,8 @@
 
 use std::sync::Arc;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
 
 use super::Config;
 use crate::auth::{Guard, Service, ServiceOptions, TokenOptions, Tokens};
@@ -45,23 +44,14 @@ pub(super) fn guard(config: &Config) -> anyhow::Result<Option<Arc<Guard>>> {
     Ok(Some(Arc::new(guard)))
 }
 
-/// Reads the guard's files again at every SIGHUP, until `closing`.
-pub(super) async fn reload(guard: Option<Arc<Guard>>, closing: CancellationToken) {
+/// Reads the guard's files again whenever that is asked for, until `closing`.
+pub(super) async fn reload(
+    guard: Option<Arc<Guard>>,
+    mut asked: watch::Receiver<u64>,
+    closing: CancellationToken,
+) {
     let Some(guard) = guard else { return };
-    // Beside the one of `stop`, which says what else the signal means.
-    let mut hang_up = match signal(SignalKind::hangup()) {
-        Ok(hang_up) => hang_up,
-        Err(error) => {
-            warn!(%error, "SIGHUP does not read keys again; a change of their file does");
-            return;
-        }
-    };
-    while closing
-        .run_until_cancelled(hang_up.recv())
-        .await
-        .flatten()
-        .is_some()
-    {
+    while let Some(Ok(())) = closing.run_until_cancelled(asked.changed()).await {
         guard.reload();
     }
 }

@@ -39,6 +39,8 @@ pub struct Request<'a> {
     pub headers: &'a HeaderMap,
     /// Whether the client came over TLS.
     pub https: bool,
+    /// What the client has proved of itself, by variable.
+    pub proved: &'a [(&'static str, &'a str)],
     /// What no other start of any room has; see [`unique_id`].
     pub unique_id: &'a str,
 }
@@ -90,8 +92,15 @@ pub fn cgi(request: &Request<'_>) -> Vec<(OsString, OsString)> {
     if let Some(remote) = request.remote {
         set("REMOTE_PORT", remote.port().to_string().as_bytes());
     }
+    set(
+        "REQUEST_SCHEME",
+        if request.https { b"https" } else { b"http" },
+    );
     if request.https {
         set("HTTPS", b"on");
+    }
+    for (name, value) in request.proved {
+        set(name, value.as_bytes());
     }
     set("UNIQUE_ID", request.unique_id.as_bytes());
     set("ROOM", request.room.as_bytes());
@@ -206,6 +215,7 @@ mod tests {
             query: "b=c",
             headers,
             https: false,
+            proved: &[],
             unique_id: "u-1",
         }
     }
@@ -237,6 +247,7 @@ mod tests {
             ("REMOTE_PORT", "40000"),
             ("UNIQUE_ID", "u-1"),
             ("ROOM", "chess club"),
+            ("REQUEST_SCHEME", "http"),
         ] {
             assert_eq!(
                 value(&env, name).as_deref(),
@@ -256,6 +267,21 @@ mod tests {
             .unwrap(),
             b"on"
         );
+    }
+
+    #[test]
+    fn what_a_client_has_proved_is_no_header() {
+        let mut headers = HeaderMap::new();
+        headers.insert("ssl-client-s-dn", HeaderValue::from_static("CN=mallory"));
+        let env = cgi(&Request {
+            https: true,
+            proved: &[("SSL_CLIENT_S_DN", "CN=ann")],
+            ..opened(&headers)
+        });
+        assert_eq!(value(&env, "SSL_CLIENT_S_DN").unwrap(), b"CN=ann");
+        assert_eq!(value(&env, "REQUEST_SCHEME").unwrap(), b"https");
+        assert_eq!(value(&env, "HTTP_SSL_CLIENT_S_DN").unwrap(), b"CN=mallory");
+        assert_eq!(value(&cgi(&opened(&headers)), "SSL_CLIENT_S_DN"), None);
     }
 
     #[test]

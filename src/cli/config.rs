@@ -134,6 +134,9 @@ pub struct Config {
     /// Added to HTTP responses: valid names and values.
     pub header: Vec<(String, String)>,
 
+    /// TLS on the public TCP addresses; none = plain HTTP.
+    pub tls: Option<super::tls::Tls>,
+
     /// Be one pod of a fleet; none = alone.
     #[cfg(feature = "kube")]
     pub cluster: Option<super::cluster::Cluster>,

@@ -445,6 +445,9 @@ pub(super) struct Cli {
     #[arg(short, long, help_heading = "Logging")]
     pub quiet: bool,
 
+    #[command(flatten)]
+    pub tls: super::tls::Flags,
+
     #[cfg(feature = "kube")]
     #[command(flatten)]
     pub cluster: super::cluster::Flags,

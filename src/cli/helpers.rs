@@ -35,22 +35,36 @@ struct InstallCli {
     max_term_width = 100
 )]
 struct ProbeCli {
-    /// http://HOST:PORT[/PATH], or unix:/path of a socket; /health without a path
+    /// http://HOST:PORT[/PATH], https:// where TLS is spoken (any certificate will do), or unix:/path of a socket;
+    /// /health without a path
     #[arg(value_name = "URL", default_value = "http://127.0.0.1:9000/health", value_parser = target)]
-    url: (Listen, String),
+    url: Url,
 
     /// How long connecting and answering may take together
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = values::span)]
     timeout: Duration,
 }
 
-/// Where to ask, and for what.
-fn target(text: &str) -> Result<(Listen, String), String> {
+/// Where to ask, whether over TLS, and for what.
+#[derive(Debug, Clone)]
+struct Url {
+    target: Listen,
+    secure: bool,
+    path: String,
+}
+
+fn target(text: &str) -> Result<Url, String> {
     if text.starts_with("unix:") {
-        return Ok((values::listen(text)?, HEALTH.to_owned()));
+        return Ok(Url {
+            target: values::listen(text)?,
+            secure: false,
+            path: HEALTH.to_owned(),
+        });
     }
     let help = "write http://HOST:PORT/PATH, like http://127.0.0.1:9000/health";
-    let rest = text.strip_prefix("http://").ok_or(help)?;
+    let plain = text.strip_prefix("http://");
+    let secure = plain.is_none();
+    let rest = plain.or(text.strip_prefix("https://")).ok_or(help)?;
     let (host, path) = match rest.find('/') {
         Some(slash) => rest.split_at(slash),
         None => (rest, HEALTH),
@@ -63,9 +77,13 @@ fn target(text: &str) -> Result<(Listen, String), String> {
     let bracketed = host.ends_with(']');
     let host = match host.contains(':') && !bracketed {
         true => host.to_owned(),
-        false => format!("{host}:80"),
+        false => format!("{host}:{}", if secure { 443 } else { 80 }),
     };
-    Ok((Listen::Tcp(values::peer(&host)?), path.to_owned()))
+    Ok(Url {
+        target: Listen::Tcp(values::peer(&host)?),
+        secure,
+        path: path.to_owned(),
+    })
 }
 
 /// The definitions of `install`.
@@ -94,10 +112,10 @@ pub(super) fn to_install(found: &ArgMatches) -> Result<Command, String> {
 pub(super) fn to_probe(found: &ArgMatches) -> Result<Command, String> {
     let cli =
         ProbeCli::from_arg_matches(found).map_err(|error| complaint::sentence(&error, &[]))?;
-    let (target, path) = cli.url;
     Ok(Command::Probe {
-        target,
-        path,
+        target: cli.url.target,
+        secure: cli.url.secure,
+        path: cli.url.path,
         timeout: cli.timeout,
     })
 }

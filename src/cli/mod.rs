@@ -14,6 +14,7 @@ mod helpers;
 mod identity;
 mod program;
 mod reference;
+mod tls;
 mod validate;
 mod values;
 
@@ -36,6 +37,7 @@ pub use flags::command;
 pub use identity::Identity;
 pub use program::{DEFAULT_PATH, resolve_program};
 pub use reference::reference;
+pub use tls::Tls;
 
 /// What the command line asks for.
 #[derive(Debug, Clone)]
@@ -51,6 +53,8 @@ pub enum Command {
     Probe {
         /// Where the server listens.
         target: Listen,
+        /// Whether it is asked over TLS.
+        secure: bool,
         /// The path to ask for, with a leading `/`.
         path: String,
         /// How long connecting and answering may take together.

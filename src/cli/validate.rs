@@ -18,7 +18,8 @@ pub(super) fn validate(cli: Cli) -> Result<Config, String> {
     check_sizes(&cli, client_framing)?;
     let pages = cli.same_origin || !cli.origin.is_empty();
     let identity = super::identity::validate(&cli.identity, pages)?;
-    let warnings = warnings(&cli, &server_framing, client_framing);
+    let mut warnings = warnings(&cli, &server_framing, client_framing);
+    warnings.extend(super::tls::warn_of_origins(&cli.tls, &cli.origin));
     let field = |given: &Option<String>, preset: &str| match given {
         Some(name) => name.clone(),
         None if cli.json => preset.to_owned(),
@@ -39,11 +40,13 @@ pub(super) fn validate(cli: Cli) -> Result<Config, String> {
     let maxrooms = cli
         .maxrooms
         .unwrap_or(if cli.oneshot { 1 } else { MAX_ROOMS });
+    let tls = super::tls::validate(&cli.tls, &cli.addr)?;
     #[cfg(feature = "kube")]
     let cluster = super::cluster::validate(&cli.cluster, maxrooms)?;
     Ok(Config {
         #[cfg(feature = "kube")]
         cluster,
+        tls,
         maxrooms,
         joinmsg: message(&cli.joinmsg, "Join"),
         leavemsg: message(&cli.leavemsg, "Leave"),

@@ -22,6 +22,7 @@ pub use secrets::Secrets;
 
 use super::chance;
 use crate::auth::{Identity, Scheme};
+use crate::http::Subject;
 use crate::http::gate::{Forwarded, PEER_PREFIX, strip};
 use replay::Replays;
 use secrets::Secret;
@@ -36,6 +37,7 @@ const NONCE: usize = 16;
 const CLIENT: HeaderName = HeaderName::from_static("scalesocket-peer-client");
 const SERVER: HeaderName = HeaderName::from_static("scalesocket-peer-server");
 const HTTPS: HeaderName = HeaderName::from_static("scalesocket-peer-https");
+const SUBJECT: HeaderName = HeaderName::from_static("scalesocket-peer-subject");
 const USER: HeaderName = HeaderName::from_static("scalesocket-peer-user");
 const AUTH: HeaderName = HeaderName::from_static("scalesocket-peer-auth");
 const UNTIL: HeaderName = HeaderName::from_static("scalesocket-peer-until");
@@ -116,6 +118,9 @@ impl Authority {
         if forwarded.https {
             put(HTTPS, "on")?;
         }
+        if let Some(subject) = &forwarded.subject {
+            put(SUBJECT, &subject.to_header())?;
+        }
         if let Some(identity) = &forwarded.identity {
             put(AUTH, identity.scheme.as_str())?;
             if let Some(user) = &identity.user {
@@ -177,6 +182,10 @@ impl Authority {
                 None => false,
                 Some("on") => true,
                 Some(_) => return Err(Distrust::Malformed),
+            },
+            subject: match only(headers, &SUBJECT)?.map(Subject::from_header) {
+                Some(None) => return Err(Distrust::Malformed),
+                subject => subject.flatten(),
             },
             identity: identity(headers)?,
             hops: needed(headers, &HOPS)?,

@@ -333,7 +333,8 @@ impl Router {
         let forwarded = Forwarded {
             remote: visit.ends.remote,
             local: visit.ends.local,
-            https: false,
+            https: visit.ends.https,
+            subject: visit.subject.cloned(),
             identity: visit.identity.cloned(),
             hops: trip.hops,
             session: owner.session,

@@ -20,21 +20,23 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
 /// The variables that clients have no say in. A list of the trusted, so that a variable added
 /// later is encoded until somebody decides otherwise; SERVER_NAME is missing because the Host
 /// header may have given it.
-const TRUSTED: [&str; 9] = [
+const TRUSTED: [&str; 11] = [
     "GATEWAY_INTERFACE",
     "HTTPS",
     "PORT",
     "REMOTE_ADDR",
     "REMOTE_PORT",
+    "REQUEST_SCHEME",
     "SERVER_PORT",
     "SERVER_PROTOCOL",
     "SERVER_SOFTWARE",
+    "SSL_CLIENT_VERIFY",
     "UNIQUE_ID",
 ];
 
 /// The variables of CGI and those that web servers add, besides `HTTP_*`. One that is missing is
 /// empty, as a script would take it (RFC 3875, section 4.1).
-const CGI: [&str; 20] = [
+const CGI: [&str; 26] = [
     "AUTH_TYPE",
     "CONTENT_LENGTH",
     "CONTENT_TYPE",
@@ -49,12 +51,18 @@ const CGI: [&str; 20] = [
     "REMOTE_PORT",
     "REMOTE_USER",
     "REQUEST_METHOD",
+    "REQUEST_SCHEME",
     "REQUEST_URI",
     "SCRIPT_NAME",
     "SERVER_NAME",
     "SERVER_PORT",
     "SERVER_PROTOCOL",
     "SERVER_SOFTWARE",
+    "SSL_CLIENT_SAN_DNS_0",
+    "SSL_CLIENT_SAN_URI_0",
+    "SSL_CLIENT_S_DN",
+    "SSL_CLIENT_S_DN_CN",
+    "SSL_CLIENT_VERIFY",
 ];
 
 /// Who a join or leave message speaks of.

@@ -22,8 +22,8 @@ pub(super) enum Denied {
     Handshake(&'static str),
     /// The handshake is of another version of the protocol.
     Version,
-    /// Not a websocket request, where only that makes sense.
-    NotWebsocket,
+    /// Not a websocket request, where only that makes sense; what a URL begins with there.
+    NotWebsocket(&'static str),
     /// It does not prove who it is, or may not come in.
     Auth(Rejection),
     /// The server is still starting.
@@ -74,7 +74,7 @@ impl Denied {
             Denied::Auth(rejection) => rejection.status(),
             Denied::Name(_) | Denied::Handshake(_) => StatusCode::BAD_REQUEST,
             Denied::Origin | Denied::Room(Refusal::NotAllowed) => StatusCode::FORBIDDEN,
-            Denied::Version | Denied::NotWebsocket => StatusCode::UPGRADE_REQUIRED,
+            Denied::Version | Denied::NotWebsocket(_) => StatusCode::UPGRADE_REQUIRED,
             Denied::Room(Refusal::PerAddress) => StatusCode::TOO_MANY_REQUESTS,
             Denied::Room(Refusal::Elsewhere(_)) | Denied::At(_) => StatusCode::MISDIRECTED_REQUEST,
             Denied::NotAPeer(_) => StatusCode::FORBIDDEN,
@@ -94,7 +94,7 @@ impl Denied {
             Denied::Origin => "origin_not_allowed",
             Denied::Handshake(_) => "bad_handshake",
             Denied::Version => "bad_version",
-            Denied::NotWebsocket => "not_a_websocket_request",
+            Denied::NotWebsocket(_) => "not_a_websocket_request",
             Denied::Starting => "starting",
             Denied::Room(refusal) => refusal.label(),
             Denied::At(_) => "elsewhere",
@@ -112,8 +112,8 @@ impl Denied {
             Denied::Origin => "pages of this origin may not connect".to_owned(),
             Denied::Handshake(what) => (*what).to_owned(),
             Denied::Version => "the protocol version is 13 (RFC 6455)".to_owned(),
-            Denied::NotWebsocket => {
-                "this is a websocket server: connect to ws://<host>/<room>".to_owned()
+            Denied::NotWebsocket(scheme) => {
+                format!("this is a websocket server: connect to {scheme}://<host>/<room>")
             }
             Denied::Starting => "the server is starting".to_owned(),
             Denied::Room(refusal) => refusal.to_string(),

@@ -11,6 +11,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName};
 
 use super::Ends;
+use super::tls::Subject;
 use crate::auth::Identity;
 use crate::room::{Newcomer, Place, Refusal, RoomName};
 use crate::ws::socket::Socket;
@@ -36,6 +37,8 @@ pub struct Forwarded {
     pub local: Option<SocketAddr>,
     /// Whether it came over TLS.
     pub https: bool,
+    /// Whose certificate it has, where one was asked for.
+    pub subject: Option<Subject>,
     /// Who it has proved to be, where that was asked.
     pub identity: Option<Identity>,
     /// How many servers have sent it on.
@@ -66,6 +69,8 @@ pub struct Visit<'a> {
     pub identity: Option<&'a Identity>,
     /// Both ends of its connection.
     pub ends: Ends,
+    /// Whose certificate it has.
+    pub subject: Option<&'a Subject>,
 }
 
 /// Where a client's room is.

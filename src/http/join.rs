@@ -22,13 +22,14 @@ use tracing::debug;
 use super::answer::Denied;
 use super::gate::{Entrance, Visit, strip};
 use super::head::Rewound;
-use super::{Door, Ends, Readiness, Refuse, Side};
+use super::{Door, Ends, Readiness, Refuse, Side, Subject};
 use crate::auth::{Identity, Rejection};
 use crate::child;
 use crate::room::{BadName, Newcomer, RoomName};
 use crate::ws::connection::Connection;
 use crate::ws::deflate::{self, Agreement};
 use crate::ws::socket::Socket;
+use crate::ws::tls::Tls;
 
 /// RFC 6455 section 1.3.
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -120,13 +121,14 @@ fn deny(door: &Door, side: Side, denied: Denied) -> Response {
     debug!(reason = denied.label(), "client refused");
     match side {
         Side::Peer => denied.to_peer(),
-        Side::Public | Side::Admin => denied.into_response(),
+        Side::Public | Side::Admin | Side::Redirect(_) => denied.into_response(),
     }
 }
 
 /// Leads a client to its room, if that may be.
 async fn come(door: &Door, side: Side, mut parts: Parts) -> Result<Entrance, Denied> {
     let seen = parts.extensions.get::<Ends>().copied().unwrap_or_default();
+    let subject = parts.extensions.remove::<Arc<Subject>>();
     let gate = door.gate.as_deref();
     let client = match (side, gate) {
         (Side::Peer, Some(gate)) => {
@@ -139,23 +141,26 @@ async fn come(door: &Door, side: Side, mut parts: Parts) -> Result<Entrance, Den
                 ends: Ends {
                     remote: said.remote,
                     local: said.local,
+                    https: said.https,
                 },
-                https: said.https,
+                subject: said.subject.map(Arc::new),
                 passed_on: true,
                 identity: said.identity,
             }
         }
         (Side::Peer, None) => return Err(Denied::NotAPeer("this server is of no fleet")),
-        (Side::Public | Side::Admin, _) => {
-            check_origin(door, &parts.headers)?;
-            let https = false;
+        (Side::Public | Side::Admin | Side::Redirect(_), _) => {
+            check_origin(door, &parts.headers, seen.https)?;
             let identity = match &door.options.guard {
-                Some(guard) => Some(guard.admit(&mut parts, address(seen), https).await?),
+                Some(guard) => {
+                    let admitted = guard.admit(&mut parts, address(seen), seen.https);
+                    Some(admitted.await?)
+                }
                 None => None,
             };
             Client {
                 ends: seen,
-                https,
+                subject,
                 passed_on: false,
                 identity,
             }
@@ -178,6 +183,7 @@ async fn come(door: &Door, side: Side, mut parts: Parts) -> Result<Entrance, Den
                 request: &parts,
                 ends: client.ends,
                 identity,
+                subject: client.subject.as_deref(),
             };
             Ok(gate.lead(visit).await?)
         }
@@ -192,14 +198,15 @@ async fn come(door: &Door, side: Side, mut parts: Parts) -> Result<Entrance, Den
 #[derive(Debug)]
 struct Client {
     ends: Ends,
-    https: bool,
+    /// Whose certificate it has, where it needs one.
+    subject: Option<Arc<Subject>>,
     /// Another server let it in, and sees to its origin and its address.
     passed_on: bool,
     /// Who it has proved to be, where that is asked.
     identity: Option<Identity>,
 }
 
-fn check_origin(door: &Door, headers: &HeaderMap) -> Result<(), Denied> {
+fn check_origin(door: &Door, headers: &HeaderMap, https: bool) -> Result<(), Denied> {
     let origin = text(headers, header::ORIGIN);
     if headers.contains_key(header::ORIGIN) && origin.is_none() {
         return Err(Denied::Origin);
@@ -207,7 +214,7 @@ fn check_origin(door: &Door, headers: &HeaderMap) -> Result<(), Denied> {
     let allowed = door
         .options
         .origin
-        .allows(origin, text(headers, header::HOST), false);
+        .allows(origin, text(headers, header::HOST), https);
     allowed.then_some(()).ok_or(Denied::Origin)
 }
 
@@ -246,6 +253,7 @@ fn variables(
     rest: &str,
 ) -> Vec<(OsString, OsString)> {
     let uri = &request.uri;
+    let proved = client.subject.as_deref().map(Subject::variables);
     let target = uri
         .path_and_query()
         .map_or(uri.path(), |target| target.as_str());
@@ -259,7 +267,8 @@ fn variables(
         path_info: &percent_decode_str(rest).decode_utf8_lossy(),
         query: uri.query().unwrap_or_default(),
         headers: &request.headers,
-        https: client.https,
+        https: client.ends.https,
+        proved: &proved.unwrap_or_default(),
         unique_id: &child::unique_id(),
     });
     // SECURITY: no header of a client becomes a variable of these names.
@@ -366,6 +375,10 @@ async fn raw(upgrade: OnUpgrade) -> Option<(Socket, Vec<u8>)> {
         .ok()?;
     let upgraded = match downcast::<TcpStream>(upgraded) {
         Ok((tcp, early)) => return Some((Socket::Tcp(tcp), early)),
+        Err(upgraded) => upgraded,
+    };
+    let upgraded = match downcast::<Box<Tls>>(upgraded) {
+        Ok((tls, early)) => return Some((Socket::Tls(tls), early)),
         Err(upgraded) => upgraded,
     };
     let (unix, early) = downcast::<UnixStream>(upgraded).ok()?;

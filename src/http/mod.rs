@@ -11,9 +11,11 @@ mod head;
 mod join;
 pub mod listen;
 pub mod origin;
+mod plain;
 mod router;
 mod seen;
 mod serve;
+pub mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,6 +29,7 @@ pub use gate::Gate;
 pub use listen::{Listener, bind_tcp, bind_unix, inherited};
 pub use origin::OriginRule;
 pub use serve::serve;
+pub use tls::{Subject, Tls};
 
 use crate::auth::Guard;
 use crate::metrics::Metrics;
@@ -66,6 +69,8 @@ pub struct Options {
     pub files: Option<Files>,
     /// Whether a second listener has the operator's endpoints instead of the public ones.
     pub admin: bool,
+    /// The certificates of the public TCP addresses; none if they speak plain HTTP.
+    pub tls: Option<Arc<Tls>>,
     /// What all connections have in common.
     pub connection: Arc<connection::Options>,
 }
@@ -83,7 +88,7 @@ pub enum Readiness {
     Draining,
 }
 
-/// Which of the two kinds of listener a request came through.
+/// Which of the kinds of listener a request came through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     /// For clients.
@@ -92,15 +97,19 @@ pub enum Side {
     Admin,
     /// For other servers of the fleet.
     Peer,
+    /// For clients who do not know yet that TLS is spoken at that port.
+    Redirect(u16),
 }
 
-/// Both ends of the connection that a request came over; none over a unix socket.
+/// The connection that a request came over: both its ends, none over a unix socket.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Ends {
     /// The client's.
     pub remote: Option<SocketAddr>,
     /// Ours.
     pub local: Option<SocketAddr>,
+    /// Whether it is TLS.
+    pub https: bool,
 }
 
 /// What every request needs.

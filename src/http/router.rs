@@ -12,11 +12,14 @@ use http::StatusCode;
 use serde_json::json;
 
 use super::answer::{Denied, endpoint_header, json_response};
-use super::{Door, Ends, Readiness, Side, api, join, seen};
+use super::{Door, Ends, Readiness, Side, api, join, plain, seen};
 use crate::room::RoomName;
 
 /// The routes of one kind of listener.
 pub(super) fn router(side: Side, door: &Arc<Door>) -> Router {
+    if let Side::Redirect(port) = side {
+        return plain::redirects(port, door);
+    }
     let mut router = Router::new();
     for path in ["/health", "/healthz", "/livez"] {
         router = router.route(path, get(health));
@@ -52,7 +55,7 @@ pub(super) fn router(side: Side, door: &Arc<Door>) -> Router {
     }
     router = match side {
         Side::Public => router.fallback(elsewhere),
-        Side::Admin | Side::Peer => {
+        Side::Admin | Side::Peer | Side::Redirect(_) => {
             router.fallback(async || super::answer::not_found("no such endpoint"))
         }
     };
@@ -111,7 +114,7 @@ async fn known_only(State(door): State<Arc<Door>>, request: Request, next: Next)
     let ends = parts.extensions.get::<Ends>().copied().unwrap_or_default();
     if let Some(guard) = &door.options.guard {
         let address = ends.remote.map(|remote| remote.ip().to_canonical());
-        match guard.admit(&mut parts, address, false).await {
+        match guard.admit(&mut parts, address, ends.https).await {
             Ok(identity) => drop(parts.extensions.insert(Arc::new(identity))),
             Err(rejection) => return Denied::Auth(rejection).into_response(),
         }
@@ -139,10 +142,16 @@ async fn drain(State(door): State<Arc<Door>>) -> Response {
 }
 
 async fn elsewhere(State(door): State<Arc<Door>>, request: Request<Body>) -> Response {
+    let ends = request.extensions().get::<Ends>().copied();
+    let scheme = if ends.is_some_and(|ends| ends.https) {
+        "wss"
+    } else {
+        "ws"
+    };
     if let Some(files) = &door.options.files
         && let Some(response) = files.serve(request).await
     {
         return response;
     }
-    Denied::NotWebsocket.into_response()
+    Denied::NotWebsocket(scheme).into_response()
 }

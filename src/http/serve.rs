@@ -1,8 +1,9 @@
-//! The accept loop of one listener, and HTTP/1.1 on what it accepts.
+//! The accept loop of one listener, and HTTP/1.1 on what it accepts, over TLS where that is asked
+//! for.
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -18,10 +19,13 @@ use tracing::{debug, warn};
 use super::head;
 use super::listen::Listener;
 use super::router::router;
-use super::{Door, Ends, Side};
+use super::tls::{self, Arrival};
+use super::{Door, Ends, Side, Subject, Tls, plain};
 
-/// How long a client may take for the headers of its request.
+/// How long a client may take for the headers of its request, the handshake of TLS included.
 const HEADER_TIME: Duration = Duration::from_secs(10);
+/// How long it may take for that handshake, so that something is left for the headers.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(9);
 /// Most headers of a request, and most bytes of its head.
 const HEADERS_MAX: (usize, usize) = (100, 32 << 10);
 /// The same for a peer, which passes a client's headers on and adds its own.
@@ -37,10 +41,17 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Accepts until `stop`; every connection runs as a task of its own.
 pub async fn serve(listener: Listener, side: Side, door: Arc<Door>, stop: CancellationToken) {
-    let router = router(side, &door);
-    let headers_max = match side {
-        Side::Peer => PEER_HEADERS_MAX,
-        Side::Public | Side::Admin => HEADERS_MAX,
+    let entry = Entry {
+        router: router(side, &door),
+        headers_max: match side {
+            Side::Peer => PEER_HEADERS_MAX,
+            Side::Public | Side::Admin | Side::Redirect(_) => HEADERS_MAX,
+        },
+        stop,
+    };
+    let tls = match side {
+        Side::Public => door.options.tls.clone(),
+        Side::Admin | Side::Peer | Side::Redirect(_) => None,
     };
     let patience = door
         .options
@@ -51,24 +62,28 @@ pub async fn serve(listener: Listener, side: Side, door: Arc<Door>, stop: Cancel
     loop {
         let accepted = tokio::select! {
             accepted = accept(&listener, patience) => accepted,
-            () = stop.cancelled() => return,
+            () = entry.stop.cancelled() => return,
         };
         match accepted {
             Ok(stream) => {
                 troubled = false;
-                let router = router.clone();
-                match stream {
-                    Stream::Tcp(tcp, ends) => {
-                        door.tasks
-                            .spawn(http(tcp, ends, headers_max, router, stop.clone()))
+                let entry = entry.clone();
+                match (stream, &tls) {
+                    (Stream::Tcp(tcp, ends), Some(tls)) => {
+                        let (tls, tasks) = (Arc::clone(tls), Arc::clone(&door));
+                        door.tasks.spawn(secure(tcp, ends, tls, tasks, entry))
                     }
-                    Stream::Unix(unix) => door.tasks.spawn(http(
-                        unix,
-                        Ends::default(),
-                        headers_max,
-                        router,
-                        stop.clone(),
-                    )),
+                    (Stream::Tcp(tcp, ends), None) => {
+                        let who = Who {
+                            ends,
+                            subject: None,
+                        };
+                        door.tasks.spawn(http(tcp, who, HEADER_TIME, entry))
+                    }
+                    (Stream::Unix(unix), _) => {
+                        door.tasks
+                            .spawn(http(unix, Who::default(), HEADER_TIME, entry))
+                    }
                 };
             }
             // One client's trouble, not ours (accept(2), "Error handling").
@@ -80,6 +95,67 @@ pub async fn serve(listener: Listener, side: Side, door: Arc<Door>, stop: Cancel
                 tokio::time::sleep(PAUSE).await;
             }
         }
+    }
+}
+
+/// What all connections of one listener have in common.
+#[derive(Clone)]
+struct Entry {
+    router: Router,
+    headers_max: (usize, usize),
+    stop: CancellationToken,
+}
+
+/// Who is at the other end of a connection, as far as the connection tells.
+#[derive(Debug, Default)]
+struct Who {
+    ends: Ends,
+    /// Whose certificate it has.
+    subject: Option<Arc<Subject>>,
+}
+
+/// TLS first, and then HTTP in a task of its own: who never finishes a handshake costs no more than
+/// that takes.
+async fn secure(
+    tcp: tokio::net::TcpStream,
+    ends: Ends,
+    tls: Arc<Tls>,
+    door: Arc<Door>,
+    entry: Entry,
+) {
+    let began = Instant::now();
+    let arrival = tokio::select! {
+        arrival = tokio::time::timeout(HANDSHAKE_TIME, tls.accept(tcp)) => arrival,
+        () = entry.stop.cancelled() => return,
+    };
+    // Why it came to nothing.
+    let failed = |reason: &'static str, error: &dyn std::fmt::Display| {
+        door.metrics.tls_failed(reason);
+        debug!(reason, %error, client = ?ends.remote, "TLS handshake failed");
+    };
+    match arrival {
+        Ok(Ok(Arrival::Secure(stream, subject))) => {
+            let ends = Ends {
+                https: true,
+                ..ends
+            };
+            let time = HEADER_TIME.saturating_sub(began.elapsed());
+            let who = Who { ends, subject };
+            door.tasks.spawn(http(stream, who, time, entry));
+        }
+        Ok(Ok(Arrival::Plain(tcp))) => {
+            failed("plain_http", &"plain HTTP");
+            let router = plain::refuses();
+            let who = Who {
+                ends,
+                subject: None,
+            };
+            door.tasks
+                .spawn(http(tcp, who, HEADER_TIME, Entry { router, ..entry }));
+        }
+        Ok(Ok(Arrival::Nobody)) => {}
+        Ok(Err(error)) => failed(tls::reason(&error), &error),
+        Err(elapsed) => failed("timeout", &elapsed),
     }
 }
 
@@ -99,6 +175,7 @@ async fn accept(listener: &Listener, patience: Duration) -> io::Result<Stream> {
                 Ends {
                     remote: Some(remote),
                     local,
+                    https: false,
                 },
             ))
         }
@@ -137,40 +214,41 @@ fn is_of_client(error: &io::Error) -> bool {
     )
 }
 
-async fn http<S>(
-    stream: S,
-    ends: Ends,
-    headers_max: (usize, usize),
-    router: Router,
-    stop: CancellationToken,
-) where
+async fn http<S>(stream: S, who: Who, header_time: Duration, entry: Entry)
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let awaited = tokio::time::timeout(HEADER_TIME, head::awaited(stream, headers_max.1));
+    let Entry {
+        headers_max, stop, ..
+    } = &entry;
+    let awaited = tokio::time::timeout(header_time, head::awaited(stream, headers_max.1));
     let stream = tokio::select! {
         awaited = awaited => awaited,
         () = stop.cancelled() => return,
     };
     match stream {
         // Boxed, so that nothing is set aside for it before there is a request.
-        Ok(Ok(stream)) => Box::pin(answer(stream, ends, headers_max, router, stop)).await,
+        Ok(Ok(stream)) => Box::pin(answer(stream, who, entry)).await,
         Ok(Err(error)) => debug!(%error, "connection ended before a request"),
         Err(_) => debug!("no request came in time"),
     }
 }
 
-async fn answer<S>(
-    stream: S,
-    ends: Ends,
-    headers_max: (usize, usize),
-    router: Router,
-    stop: CancellationToken,
-) where
+async fn answer<S>(stream: S, who: Who, entry: Entry)
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let Entry {
+        router,
+        headers_max,
+        stop,
+    } = entry;
     let service = service_fn(move |request: http::Request<Incoming>| {
         let mut request = request.map(Body::new);
-        request.extensions_mut().insert(ends);
+        request.extensions_mut().insert(who.ends);
+        if let Some(subject) = &who.subject {
+            request.extensions_mut().insert(Arc::clone(subject));
+        }
         router.clone().oneshot(request)
     });
     let connection = http1::Builder::new()

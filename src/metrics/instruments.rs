@@ -183,6 +183,16 @@ pub(super) fn declare(
         },
     );
     table.counter(
+        "scalesocket_tls_handshakes_failed_total",
+        "",
+        "Connections whose TLS handshake came to nothing, by reason.",
+        |state, show| {
+            state
+                .tls_failed
+                .each(|reason, n| show(&[label("reason", reason)], n))
+        },
+    );
+    table.counter(
         "scalesocket_connections_closed_total",
         "",
         "Connections that ended, by close code.",

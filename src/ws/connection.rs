@@ -310,8 +310,12 @@ impl Connection {
         self.close(Some(violation.code()), &violation.to_string(), true);
     }
 
-    /// Writes what is next: the rest of what was begun, control frames, then the feed.
+    /// Writes what is next: what the socket keeps, the rest of what was begun, control frames, then
+    /// the feed.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Half {
+        if let Some(flushed) = self.socket.poll_flush(cx) {
+            return self.note_write(cx.waker(), flushed, |_, _| {});
+        }
         if let Some(begun) = &mut self.begun {
             if begun.rest().is_empty() {
                 self.begun = None;

@@ -82,6 +82,34 @@ const CONTRADICTIONS: &[(&str, &str, &str)] = &[
         "--addr",
         "--admin-addr",
     ),
+    ("--tls-cert a", "--tls-cert", "--tls-key"),
+    ("--tls-key a", "--tls-cert", "--tls-key"),
+    (
+        "--tls-cert a --tls-cert b --tls-key c",
+        "--tls-cert",
+        "--tls-key",
+    ),
+    ("--tls-client-ca a", "--tls-client-ca", "--tls-cert"),
+    (
+        "--redirect-addr 127.0.0.1:80",
+        "--redirect-addr",
+        "--tls-cert",
+    ),
+    (
+        "--tls-cert a --tls-key b --redirect-addr unix:/s",
+        "--redirect-addr",
+        "HOST:PORT",
+    ),
+    (
+        "--tls-cert a --tls-key b --addr unix:/s",
+        "--tls-cert",
+        "--addr",
+    ),
+    (
+        "--tls-cert a --tls-key b --addr 127.0.0.1:80 --redirect-addr 127.0.0.1:80",
+        "--redirect-addr",
+        "127.0.0.1:80",
+    ),
     (
         "--max-message 4GiB --frame=gwsocket",
         "--max-message",
@@ -138,6 +166,10 @@ fn flags_without_effect_are_warnings() {
         ("--from-field x cat", "--from-field"),
         ("--to-field x --client-frame=json cat", "--to-field"),
         ("--unix-mode 600 cat", "--unix-mode"),
+        (
+            "--tls-cert a --tls-key b --origin https://x.example,y.example cat",
+            "--origin y.example",
+        ),
     ] {
         let warnings = config(line).warnings;
         assert!(

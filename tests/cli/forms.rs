@@ -283,6 +283,21 @@ const FORMS: &[(&str, Holds)] = &[
                 ]
         },
     ),
+    (
+        "--tls-cert a.pem --tls-key a.key --tls-cert b.pem --tls-key b.key",
+        |c| {
+            let pair = |name: &str| (format!("{name}.pem").into(), format!("{name}.key").into());
+            let tls = c.tls.as_ref().expect("TLS");
+            tls.pairs == [pair("a"), pair("b")] && tls.client_ca.is_none() && tls.redirect.is_none()
+        },
+    ),
+    (
+        "--tls-cert a --tls-key b --tls-client-ca c --redirect-addr 0.0.0.0:80 --addr 0.0.0.0:443",
+        |c| {
+            let tls = c.tls.as_ref().expect("TLS");
+            tls.client_ca == Some("c".into()) && tls.redirect == Some(tcp("0.0.0.0:80"))
+        },
+    ),
     ("--log text", |c| c.log == LogFormat::Text),
     ("--log json", |c| c.log == LogFormat::Json),
     ("--verbose", |c| c.verbosity == 1),
@@ -311,6 +326,10 @@ const BAD: &[&str] = &[
     "--unix-mode +660",
     "--unix-mode rw",
     "--admin-addr 9100",
+    "--tls-cert -",
+    "--tls-key a,-",
+    "--tls-client-ca -",
+    "--redirect-addr 80",
     "--tcpports 9001",
     "--tcpports 9999:9001",
     "--tcpports 0:10",

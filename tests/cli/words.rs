@@ -225,6 +225,8 @@ fn probe_knows_where_to_ask() {
         ),
         ("probe http://[::1]:9000/", tcp("[::1]:9000"), "/health", 5),
         ("probe http://[::1]/a?b=c", tcp("[::1]:80"), "/a?b=c", 5),
+        ("probe https://x", tcp("x:443"), "/health", 5),
+        ("probe https://[::1]:9000/a", tcp("[::1]:9000"), "/a", 5),
         (
             "probe unix:/run/s",
             Listen::Unix("/run/s".into()),
@@ -235,9 +237,11 @@ fn probe_knows_where_to_ask() {
         match parse_in(&[], line) {
             Ok(Command::Probe {
                 target,
+                secure,
                 path,
                 timeout,
             }) => {
+                assert_eq!(secure, line.contains("https://"), "{line}");
                 assert_eq!(
                     (target, path.as_str(), timeout),
                     (listen, asked, secs(wait)),
@@ -248,7 +252,8 @@ fn probe_knows_where_to_ask() {
         }
     }
     for line in [
-        "probe https://x/",
+        "probe httpss://x/",
+        "probe https://",
         "probe 127.0.0.1:9000",
         "probe http://",
         "probe http://x:0/",

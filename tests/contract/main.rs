@@ -28,3 +28,4 @@ mod signals;
 mod stage;
 mod static_files;
 mod tcp;
+mod tls;

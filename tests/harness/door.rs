@@ -1,7 +1,10 @@
 //! The way in: an ordinary person over an independent library, the client that can do wrong, or
 //! somebody who is refused. What differs from a plain handshake is said before.
 
+use std::sync::Arc;
+
 use tokio::time::timeout;
+use tokio_rustls::rustls::ClientConfig;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
@@ -16,17 +19,20 @@ pub struct Door<'a> {
     headers: Vec<(String, String)>,
     receive_buffer: Option<u32>,
     address: Address,
+    trust: Option<Arc<ClientConfig>>,
 }
 
 impl<'a> Door<'a> {
     pub fn new(server: &'a Server, path: &str) -> Door<'a> {
         let address = server.address();
+        let trust = server.trust(&address);
         Door {
             server,
             path: path.to_owned(),
             headers: Vec::new(),
             receive_buffer: None,
             address,
+            trust,
         }
     }
 
@@ -49,23 +55,40 @@ impl<'a> Door<'a> {
 
     pub fn at(mut self, address: &Address) -> Self {
         self.address = address.clone();
+        self.trust = self.server.trust(address);
         self
     }
 
+    /// Someone who trusts others than most do, or is somebody else.
+    pub fn trusting(mut self, trust: ClientConfig) -> Self {
+        self.trust = Some(Arc::new(trust));
+        self
+    }
+
+    /// Someone who does not know of TLS.
+    pub fn plain(mut self) -> Self {
+        self.trust = None;
+        self
+    }
+
+    /// A connection, TLS included.
+    pub async fn connects(&self) -> std::io::Result<Socket> {
+        let connect = async {
+            let socket = Socket::connect(&self.address, self.receive_buffer).await?;
+            match &self.trust {
+                Some(trust) => socket.secured(Arc::clone(trust), "localhost").await,
+                None => Ok(socket),
+            }
+        };
+        timeout(PATIENCE, connect).await?
+    }
+
     async fn socket(&self) -> Socket {
-        match timeout(
-            PATIENCE,
-            Socket::connect(&self.address, self.receive_buffer),
-        )
-        .await
-        {
-            Ok(Ok(socket)) => socket,
-            Ok(Err(error)) => self
+        match self.connects().await {
+            Ok(socket) => socket,
+            Err(error) => self
                 .server
                 .fail(&format!("cannot reach {:?}: {error}", self.address)),
-            Err(_) => self
-                .server
-                .fail(&format!("cannot reach {:?} in time", self.address)),
         }
     }
 

@@ -6,6 +6,7 @@
 // Every crate of tests that mounts the harness uses a part of it, and `pub` is its border with them.
 #![allow(dead_code, unused_imports, unreachable_pub)]
 
+mod certificates;
 mod command_line;
 mod diary;
 mod door;
@@ -19,6 +20,7 @@ mod wire;
 
 use std::time::Duration;
 
+pub use certificates::{Authority, Pair};
 pub use command_line::{puppet, split};
 pub use diary::Diary;
 pub use door::Door;

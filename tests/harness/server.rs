@@ -4,6 +4,7 @@
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::timeout;
+use tokio_rustls::rustls::ClientConfig;
 
 use super::diary::{Diary, Page};
 use super::door::Door;
@@ -29,6 +31,7 @@ pub struct Server {
     logged: watch::Receiver<()>,
     exit: watch::Receiver<Option<ExitStatus>>,
     people: AtomicU64,
+    trust: Option<Arc<ClientConfig>>,
 }
 
 impl Server {
@@ -46,7 +49,21 @@ impl Server {
             logged,
             exit,
             people: AtomicU64::new(0),
+            trust: None,
         }
+    }
+
+    /// From now on people speak TLS, and this is whom they trust and who they are.
+    pub fn trusted(mut self, trust: ClientConfig) -> Server {
+        self.trust = Some(Arc::new(trust));
+        self
+    }
+
+    /// Whom people trust, if they speak TLS at that address.
+    pub fn trust(&self, address: &Address) -> Option<Arc<ClientConfig>> {
+        let secure = !self.addresses(Some("redirect")).contains(address)
+            && !self.addresses(Some("admin")).contains(address);
+        self.trust.clone().filter(|_| secure)
     }
 
     /// A page of the diary for one more person.
@@ -115,7 +132,7 @@ impl Server {
             .filter(|event| event["message"] == "listening")
             .filter(|event| match role {
                 Some(role) => event["listener"] == role,
-                None => event["listener"] != "admin",
+                None => event["listener"] == "public",
             })
             .filter_map(|event| Address::parse(event["addr"].as_str()?))
             .collect()
@@ -171,7 +188,14 @@ impl Server {
 
     /// A bare connection.
     pub async fn connect(&self, address: &Address) -> Socket {
-        match timeout(PATIENCE, Socket::connect(address, None)).await {
+        let connect = async {
+            let socket = Socket::connect(address, None).await?;
+            match self.trust(address) {
+                Some(trust) => socket.secured(trust, "localhost").await,
+                None => Ok(socket),
+            }
+        };
+        match timeout(PATIENCE, connect).await {
             Ok(Ok(socket)) => socket,
             other => self.fail(&format!("cannot connect to {address:?}: {:?}", other.err())),
         }

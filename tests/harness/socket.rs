@@ -1,15 +1,20 @@
-//! A connection to the server, over TCP or a unix socket, with the two things a test does to one
+//! A connection to the server, over TCP, TLS or a unix socket, with the two things a test does to one
 //! that no polite client does: shrink its receive buffer, and drop it with a reset.
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::ClientConfig;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 
 /// Where a server listens, as its log says it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,9 +44,31 @@ impl Address {
 pub enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Socket {
+    /// Shakes hands over TLS, as a client of the host that `name` is.
+    pub async fn secured(self, trust: Arc<ClientConfig>, name: &str) -> io::Result<Socket> {
+        let Socket::Tcp(tcp) = self else {
+            return Ok(self);
+        };
+        let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
+        let stream = TlsConnector::from(trust).connect(name, tcp).await?;
+        Ok(Socket::Tls(Box::new(stream)))
+    }
+
+    /// What the server has shown of itself, its own certificate first.
+    pub fn certificates(&self) -> Vec<CertificateDer<'static>> {
+        match self {
+            Socket::Tls(stream) => {
+                let shown = stream.get_ref().1.peer_certificates();
+                shown.unwrap_or_default().to_vec()
+            }
+            Socket::Tcp(_) | Socket::Unix(_) => Vec::new(),
+        }
+    }
+
     /// `receive_buffer`: bytes the kernel keeps for us, so that a person who does not read is felt
     /// by the server soon.
     pub async fn connect(to: &Address, receive_buffer: Option<u32>) -> io::Result<Socket> {
@@ -68,6 +95,9 @@ impl Socket {
         match self {
             Socket::Tcp(stream) => socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO)),
             Socket::Unix(_) => Ok(()),
+            Socket::Tls(stream) => {
+                socket2::SockRef::from(stream.get_ref().0).set_linger(Some(Duration::ZERO))
+            }
         }
     }
 }
@@ -81,6 +111,7 @@ impl AsyncRead for Socket {
         match self.get_mut() {
             Socket::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
             Socket::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+            Socket::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
@@ -94,6 +125,7 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Socket::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
             Socket::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
+            Socket::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
 
@@ -101,6 +133,7 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Socket::Tcp(stream) => Pin::new(stream).poll_flush(cx),
             Socket::Unix(stream) => Pin::new(stream).poll_flush(cx),
+            Socket::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -108,6 +141,7 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Socket::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Socket::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Socket::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

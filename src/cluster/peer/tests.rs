@@ -27,6 +27,12 @@ fn forwarded() -> Forwarded {
         remote: Some("192.0.2.7:40000".parse().unwrap()),
         local: Some("[2001:db8::1]:9000".parse().unwrap()),
         https: true,
+        subject: Some(Subject {
+            dn: "CN=ann & co=1,O=Exämple".to_owned(),
+            cn: Some("ann & co=1".to_owned()),
+            dns: None,
+            uri: Some("spiffe://example/ann".to_owned()),
+        }),
         identity: Identity::passed_on(
             Some("ann é, 100 %"),
             Scheme::Bearer,
@@ -85,6 +91,7 @@ fn what_a_peer_says_is_believed_word_for_word_and_once() {
         remote: None,
         local: None,
         https: false,
+        subject: None,
         identity: None,
         ..forwarded()
     };
@@ -205,12 +212,13 @@ fn what_a_client_says_of_itself_is_replaced_when_it_is_sent_on() {
 proptest! {
     #[test]
     fn whatever_headers_say_nothing_panics_and_nobody_is_believed(
-        values in proptest::collection::vec("[\\x20-\\x7e]{0,30}|[0-9]{1,20}|[A-Za-z0-9+/]{43}=", 11),
+        values in proptest::collection::vec("[\\x20-\\x7e]{0,30}|[0-9]{1,20}|[A-Za-z0-9+/]{43}=", 12),
     ) {
         let owner = pod(OLD);
         let mut headers = HeaderMap::new();
         let names = [
-            CLIENT, SERVER, HTTPS, AUTH, USER, UNTIL, HOPS, SESSION, TIME, NONCE_HEADER, SIGNATURE,
+            CLIENT, SERVER, HTTPS, SUBJECT, AUTH, USER, UNTIL, HOPS, SESSION, TIME, NONCE_HEADER,
+            SIGNATURE,
         ];
         for (name, value) in names.into_iter().zip(&values) {
             headers.insert(name, HeaderValue::from_str(value).unwrap());
@@ -224,13 +232,13 @@ proptest! {
 
     #[test]
     fn well_signed_nonsense_is_refused_without_a_panic(
-        name in 0usize..10, value in "[\\x20-\\x7e]{0,30}|[0-9]{1,20}",
+        name in 0usize..11, value in "[\\x20-\\x7e]{0,30}|[0-9]{1,20}",
     ) {
         let owner = pod(OLD);
         let now = SystemTime::now();
         let mut made = Handshake::by(&owner, &forwarded(), now);
         let names = [
-            CLIENT, SERVER, HTTPS, AUTH, USER, UNTIL, HOPS, SESSION, TIME, NONCE_HEADER,
+            CLIENT, SERVER, HTTPS, SUBJECT, AUTH, USER, UNTIL, HOPS, SESSION, TIME, NONCE_HEADER,
         ];
         made.headers.insert(&names[name], HeaderValue::from_str(&value).unwrap());
         let target = Target { method: &made.method, uri: &made.uri };

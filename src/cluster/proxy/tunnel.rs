@@ -233,7 +233,7 @@ impl Tunnel {
             Poll::Ready(Err(_)) => self.over(),
             Poll::Ready(Ok(0)) => {
                 self.ended = true;
-                match (&self.state, &self.owner) {
+                match (&self.state, &mut self.owner) {
                     (State::Shut { .. }, _) => self.state = State::Over,
                     (_, Some(owner)) => owner.shut(),
                     (_, None) => {}
@@ -302,6 +302,19 @@ impl Tunnel {
 
     /// From the owner to the client.
     fn poll_down(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Half {
+        if let Some(flushed) = self.client.poll_flush(cx) {
+            return match flushed {
+                Poll::Ready(Ok(_)) => {
+                    self.stalled = None;
+                    Half::More
+                }
+                Poll::Ready(Err(_)) => self.over(),
+                Poll::Pending => {
+                    self.stalled.get_or_insert_with(Instant::now);
+                    Half::Blocked
+                }
+            };
+        }
         if !self.down.is_empty() {
             let written = self.client.poll_write(cx, self.down.bytes());
             return match written {

@@ -68,6 +68,7 @@ fn what_a_client_chose_is_percent_encoded() {
         ("HTTP_USER_AGENT", "x\"\n'\u{e9}"),
         ("PATH_INFO", "/a b"),
         ("SERVER_NAME", "evil\"host"),
+        ("SSL_CLIENT_S_DN", "CN=ann \"a\",O=x"),
     ];
     assert_eq!(rendered("#ROOM", "a b/\"", &vars), "a%20b%2F%22");
     assert_eq!(
@@ -77,6 +78,10 @@ fn what_a_client_chose_is_percent_encoded() {
     );
     assert_eq!(rendered("#QUERY_STRING", "r", &vars), "a%3D1%26b%3D%2520");
     assert_eq!(rendered("#HTTP_USER_AGENT", "r", &vars), "x%22%0A%27%C3%A9");
+    assert_eq!(
+        rendered("#SSL_CLIENT_S_DN#SSL_CLIENT_S_DN_CN", "r", &vars),
+        "CN%3Dann%20%22a%22%2CO%3Dx"
+    );
     assert_eq!(
         rendered("#PATH_INFO #SERVER_NAME", "r", &vars),
         "%2Fa%20b evil%22host"

@@ -378,3 +378,38 @@ async fn a_room_that_takes_nothing_for_long_is_no_pod_that_is_lost() {
     drop((client, owner));
     task.await.unwrap();
 }
+
+#[tokio::test]
+async fn a_client_over_tls_hears_all_and_then_why() {
+    let (mut client, tls) = crate::ws::tls::tests::pair().await;
+    let (mut owner, near_owner) = pair().await;
+    let line = Line {
+        headers: HeaderMap::new(),
+        stream: near_owner,
+        early: Vec::new(),
+    };
+    let transits = Transits::default();
+    let socket = Socket::Tls(Box::new(tls));
+    let tunnel = Tunnel::new(socket, Vec::new(), line, STALL, transits.enter(None));
+    let task = TaskTracker::new().spawn(tunnel);
+    // More than the sockets hold, and nothing behind it that could push it on.
+    let whole = frame(TEXT, 8 << 20, false);
+    let (mut owner_in, mut owner_out) = owner.split();
+    let says = owner_out.write_all(&whole);
+    let mut heard = vec![0; whole.len()];
+    let (said, read) = tokio::join!(says, client.read_exact(&mut heard));
+    said.unwrap();
+    read.unwrap();
+    assert!(heard == whole);
+    client.write_all(b"up").await.unwrap();
+    client.flush().await.unwrap();
+    let mut up = [0; 2];
+    owner_in.read_exact(&mut up).await.unwrap();
+    assert_eq!(&up, b"up");
+    transits.drain(drained());
+    let mut told = Vec::new();
+    client.read_to_end(&mut told).await.unwrap();
+    assert_eq!(told, close_frame(Close::RESTART, "server draining"));
+    drop(client);
+    task.await.unwrap();
+}

@@ -373,6 +373,7 @@ fn door_options(told: &Told) -> door::Options {
         api: false,
         files: None,
         admin: false,
+        tls: None,
         connection: Arc::new(connection::Options {
             max_message: 1 << 20,
             compress: Some(512),
