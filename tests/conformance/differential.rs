@@ -16,7 +16,7 @@ use crate::differences::{DIFFERENCES, Difference, Verdict};
 use crate::engine::{Line, Patience, play};
 use crate::handshakes;
 use crate::harness::Address;
-use crate::stage::{Stage, Transport};
+use crate::stage::{Stage, Transport, connect};
 
 fn listed(chapter: &str, name: &str) -> Option<(usize, &'static Difference)> {
     let mut all = DIFFERENCES.iter().enumerate();
@@ -79,7 +79,7 @@ async fn differential_theirs_as_a_server() {
     let mut tally = Tally::default();
     for chapter in cases::all() {
         for case in &chapter.cases {
-            let stream = Transport::Tcp.connect(&address).await.unwrap();
+            let stream = Box::new(connect(&address).await.unwrap());
             let mut line = Line::open(stream, &case.name, chapter.packed)
                 .await
                 .unwrap();
@@ -101,7 +101,7 @@ async fn differential_theirs_as_a_server() {
     }
     for (title, knocks) in handshakes::all() {
         for knock in knocks.iter().filter(|knock| !knock.is_our_rule()) {
-            let stream = Transport::Tcp.connect(&address).await.unwrap();
+            let stream = Box::new(connect(&address).await.unwrap());
             let theirs = match Line::knock(stream, &knock.request).await {
                 Ok((_, answer)) if answer.status == 101 => Verdict::Welcome,
                 _ => Verdict::Refused,

@@ -5,45 +5,32 @@ use tempfile::TempDir;
 
 use crate::case::{Case, Ending, FENCE, FIN, Heard, Kind, TEXT, frame};
 use crate::engine::{ByteStream, Line, Patience, play};
-use crate::harness::{Address, Server, Socket, serve, temporary};
+use crate::harness::{Address, Authority, Server, Socket, serve, temporary};
 
 /// What the bytes go over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transport {
     Tcp,
     Unix,
+    Tls,
 }
 
 impl Transport {
     /// Over each of these every case is played.
-    pub(crate) const ALL: [Transport; 2] = [Transport::Tcp, Transport::Unix];
+    pub(crate) const ALL: [Transport; 3] = [Transport::Tcp, Transport::Unix, Transport::Tls];
+}
 
-    /// The flags of a server that listens there.
-    fn flags(self, place: &TempDir) -> String {
-        match self {
-            Transport::Tcp => "--addr 127.0.0.1:0".to_owned(),
-            Transport::Unix => format!("--addr unix:{}/socket", place.path().display()),
-        }
-    }
-
-    /// A stream to a listener of such a server, on which HTTP begins.
-    pub(crate) async fn connect(self, address: &Address) -> Result<Box<dyn ByteStream>, String> {
-        let connected = match self {
-            Transport::Tcp | Transport::Unix => Socket::connect(address, None).await,
-        };
-        match connected {
-            Ok(socket) => Ok(Box::new(socket)),
-            Err(error) => Err(format!("cannot connect to {address:?}: {error}")),
-        }
-    }
+/// A stream to a server that speaks no TLS there.
+pub(crate) async fn connect(address: &Address) -> Result<Socket, String> {
+    let connected = Socket::connect(address, None).await;
+    connected.map_err(|error| format!("cannot connect to {address:?}: {error}"))
 }
 
 /// A server, and how it is reached.
 pub(crate) struct Stage {
     pub server: Server,
-    transport: Transport,
     address: Address,
-    /// Where a unix socket may lie; it goes away with the test.
+    /// Where a unix socket or certificates may lie; it goes away with the test.
     _place: TempDir,
 }
 
@@ -51,16 +38,27 @@ impl Stage {
     /// With these flags, and in each room this puppet.
     pub(crate) async fn new(transport: Transport, flags: &str, puppet: &str) -> Stage {
         let place = temporary();
-        let listens = transport.flags(&place);
-        let server = serve(format!(
+        let path = place.path();
+        let authority = Authority::new();
+        let listens = match transport {
+            Transport::Tcp => "--addr 127.0.0.1:0".to_owned(),
+            Transport::Unix => format!("--addr unix:{}/socket", path.display()),
+            Transport::Tls => {
+                let (chain, key) = authority.server(&["localhost"]).write(path, "server");
+                let (chain, key) = (chain.display(), key.display());
+                format!("--addr 127.0.0.1:0 --tls-cert {chain} --tls-key {key}")
+            }
+        };
+        let mut server = serve(format!(
             "{listens} --ping 0 {flags} --frame=gwsocket puppet {puppet}"
         ))
         .await;
-        let address = server.address();
+        if transport == Transport::Tls {
+            server = server.trusted(authority.trust());
+        }
         Stage {
+            address: server.address(),
             server,
-            transport,
-            address,
             _place: place,
         }
     }
@@ -75,8 +73,14 @@ impl Stage {
         &self.address
     }
 
+    /// A stream on which HTTP begins.
     pub(crate) async fn connect(&self) -> Result<Box<dyn ByteStream>, String> {
-        self.transport.connect(&self.address).await
+        let plain = connect(&self.address).await?;
+        let stream = match self.server.trust(&self.address) {
+            Some(trust) => plain.secured(trust, "localhost").await,
+            None => Ok(plain),
+        };
+        Ok(Box::new(stream.map_err(|error| error.to_string())?))
     }
 
     async fn line(&self, room: &str, packed: bool) -> Result<Line, String> {
