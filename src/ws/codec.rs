@@ -4,13 +4,16 @@
 //! read is unmasked where it stands and handed out as a slice, without a copy. Errors carry the
 //! close code that the RFC asks for. It does no I/O and knows nothing of rooms.
 
+mod encode;
+
 use super::deflate;
 use crate::frame::Kind;
 
+pub use encode::{cut, encoded_len, frame_len, put_close, put_message, put_ping, put_pong};
+pub(super) use encode::{first_and_payload, put_packed};
+
 /// Longest payload of a control frame (RFC 6455 section 5.5).
 const CONTROL_MAX: usize = 125;
-/// Longest close reason: a control payload less the two bytes of the code.
-const REASON_MAX: usize = CONTROL_MAX - 2;
 /// Longest header of a client's frame: 2 bytes, 8 of extended length, 4 of mask.
 const HEADER_MAX: usize = 14;
 
@@ -495,103 +498,6 @@ fn parse_close(payload: &[u8]) -> Result<Option<u16>, Violation> {
         return Err(Violation::NotUtf8);
     }
     Ok(Some(code))
-}
-
-/// Appends a frame that holds a whole message.
-pub fn put_message(out: &mut Vec<u8>, kind: Kind, payload: &[u8]) {
-    let opcode = match kind {
-        Kind::Text => TEXT,
-        Kind::Binary => BINARY,
-    };
-    put_frame(out, opcode, payload);
-}
-
-/// Appends a frame that holds a whole message; `packed` is its payload as compressed, and `first`
-/// the first byte of the frame that holds it plain.
-pub(super) fn put_packed(out: &mut Vec<u8>, first: u8, packed: &[u8]) {
-    put_frame(out, first | RSV1, packed);
-}
-
-/// Appends a ping without payload.
-pub fn put_ping(out: &mut Vec<u8>) {
-    put_frame(out, PING, &[]);
-}
-
-/// Appends a pong; `payload` is a ping's.
-pub fn put_pong(out: &mut Vec<u8>, payload: &[u8]) {
-    put_frame(out, PONG, payload.get(..CONTROL_MAX).unwrap_or(payload));
-}
-
-/// Appends a close frame; the reason is cut at 123 bytes, on a character. `None` closes without
-/// a code, as an answer to a close without one.
-pub fn put_close(out: &mut Vec<u8>, code: Option<u16>, reason: &str) {
-    let Some(code) = code else {
-        return put_frame(out, CLOSE, &[]);
-    };
-    let mut payload = code.to_be_bytes().to_vec();
-    payload.extend_from_slice(cut(reason).as_bytes());
-    put_frame(out, CLOSE, &payload);
-}
-
-/// As much of `reason` as a close frame carries.
-pub fn cut(reason: &str) -> &str {
-    &reason[..reason.floor_char_boundary(REASON_MAX)]
-}
-
-/// The length of a frame of ours around a payload of that length.
-pub fn encoded_len(payload: usize) -> usize {
-    payload
-        + match payload {
-            ..126 => 2,
-            126..=0xFFFF => 4,
-            _ => 10,
-        }
-}
-
-fn put_frame(out: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
-    let first = 0x80 | opcode;
-    match payload.len() {
-        short @ ..126 => out.extend_from_slice(&[first, short as u8]),
-        middle @ 126..=0xFFFF => {
-            let [high, low] = (middle as u16).to_be_bytes();
-            out.extend_from_slice(&[first, 126, high, low]);
-        }
-        long => {
-            out.extend_from_slice(&[first, 127]);
-            out.extend_from_slice(&(long as u64).to_be_bytes());
-        }
-    }
-    out.extend_from_slice(payload);
-}
-
-/// The length of the frame of ours that `bytes` begins with, header included. `None`: the header
-/// is not whole, which for bytes we encoded means that nothing is left.
-pub fn frame_len(bytes: &[u8]) -> Option<usize> {
-    let (header, payload) = lengths(bytes)?;
-    header.checked_add(payload)
-}
-
-/// The first byte and the payload of the frame of ours that `bytes` begins with.
-pub(super) fn first_and_payload(bytes: &[u8]) -> Option<(u8, &[u8])> {
-    let (header, payload) = lengths(bytes)?;
-    let payload = bytes.get(header..header.checked_add(payload)?)?;
-    Some((*bytes.first()?, payload))
-}
-
-/// Of the header and of the payload of the frame of ours that `bytes` begins with.
-fn lengths(bytes: &[u8]) -> Option<(usize, usize)> {
-    let second = *bytes.get(1)?;
-    Some(match second & 0x7F {
-        126 => (
-            4,
-            usize::from(u16::from_be_bytes([*bytes.get(2)?, *bytes.get(3)?])),
-        ),
-        127 => {
-            let long: [u8; 8] = bytes.get(2..10)?.try_into().ok()?;
-            (10, usize::try_from(u64::from_be_bytes(long)).ok()?)
-        }
-        short => (2, usize::from(short)),
-    })
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@
 //! connection holds no buffer. It promises that a frame once begun is ended before anything else
 //! is written, and that the client reads why it is closed, if it reads at all.
 
+mod deadlines;
+
 use std::cell::RefCell;
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -13,7 +15,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::task::yield_now;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Sleep, sleep_until};
 use tracing::debug;
 
 use super::codec::{self, Decoder, Event, Flow, Violation};
@@ -28,8 +30,6 @@ const READ: usize = 192 << 10;
 const COPY_BELOW: usize = 1 << 10;
 /// Turns in one poll before others get theirs.
 const TURNS: usize = 5;
-/// How long a message may take from its first byte to its last.
-const MESSAGE_TIME: Duration = Duration::from_secs(30);
 /// How long a client may take to accept what ends its connection.
 const CLOSE_TIME: Duration = Duration::from_secs(10);
 /// How long it may take to answer that.
@@ -99,20 +99,6 @@ pub struct Connection {
 struct Control {
     frames: Vec<u8>,
     written: usize,
-}
-
-/// What is due when; `None`: never.
-struct Dues {
-    /// A kicked client has read up to its close, or reads no more.
-    kick: Option<Moment>,
-    /// What it has proved to come in is over.
-    end: Option<Moment>,
-    /// It has taken a byte.
-    stall: Option<Moment>,
-    /// It has finished its message.
-    message: Option<Moment>,
-    /// A ping is sent, or was answered.
-    ping: Option<Moment>,
 }
 
 /// Whether a half of the connection can do more just now.
@@ -451,78 +437,6 @@ impl Connection {
                 Half::More
             }
         })
-    }
-
-    /// When something is due next, as things are.
-    fn deadline(&self) -> Option<Moment> {
-        match self.state {
-            State::Over => None,
-            State::HungUp { until } | State::Closing { until, .. } | State::Shut { until, .. } => {
-                Some(until)
-            }
-            State::Open => {
-                let due = self.dues();
-                [due.kick, due.end, due.stall, due.message, due.ping]
-                    .into_iter()
-                    .flatten()
-                    .min()
-            }
-        }
-    }
-
-    /// What is due when, while the connection is open.
-    fn dues(&self) -> Dues {
-        let kicked = self.place.as_ref().and_then(Place::kicked);
-        let moment = |instant| Moment::from(Instant::from_std(instant));
-        // A client whose reading we stopped cannot show that it lives.
-        let stopped = self.place.as_ref().is_some_and(Place::is_held);
-        Dues {
-            kick: kicked.map(|(_, since)| moment(since) + CLOSE_TIME),
-            end: self.place.as_ref().and_then(Place::until).map(moment),
-            stall: self.stalled.map(|since| since + self.options.stall_timeout),
-            message: self.message_begun.map(|since| since + MESSAGE_TIME),
-            ping: match self.pinged {
-                _ if stopped => None,
-                Some(pinged) => self.options.ping_timeout.map(|timeout| pinged + timeout),
-                None => self.options.ping.map(|ping| self.heard + ping),
-            },
-        }
-    }
-
-    /// Does what is due. `true`: there was something.
-    fn keep_time(&mut self, now: Moment) -> bool {
-        if self.deadline().is_none_or(|deadline| now < deadline) {
-            return false;
-        }
-        match self.state {
-            State::Over => {}
-            State::HungUp { .. } => self.over(1006),
-            State::Closing { .. } | State::Shut { .. } => self.state = State::Over,
-            State::Open => self.keep_open(now),
-        }
-        true
-    }
-
-    fn keep_open(&mut self, now: Moment) {
-        let dues = self.dues();
-        let due = |at: Option<Moment>| at.is_some_and(|at| now >= at);
-        if due(dues.end) {
-            self.close(Some(Close::UNAUTHORIZED), "token expired", false);
-        } else if due(dues.kick) {
-            // It has not read up to where it was kicked: it reads that now, or nothing.
-            if let Some((close, _)) = self.place.as_ref().and_then(Place::kicked) {
-                self.close(Some(close.code), &close.reason, false);
-            }
-        } else if due(dues.stall) {
-            self.close(Some(Close::TOO_SLOW), "too slow", false);
-        } else if due(dues.message) {
-            self.close(Some(Close::POLICY), "message not finished in time", false);
-        } else if due(dues.ping) && self.pinged.is_some() {
-            self.close(Some(Close::POLICY), "no answer to a ping", false);
-        } else if due(dues.ping) {
-            codec::put_ping(self.control_frames());
-            self.pinged = Some(now);
-        }
     }
 }
 

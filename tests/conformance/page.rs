@@ -112,7 +112,7 @@ RFC 6455 and RFC 7692, section by section: which case shows what. This page is m
 
 The whole server is what is tested, not its codec: a program that is framed in binary reflects every message to all in its room. So
 what comes back went through the child, and a witness in the same room hears what the child heard, and nothing else. Every case is played
-over each transport, by an engine that reads what the server sends as strictly as the RFCs ask of it. A case \"goes on\" if the connection lives and the next message
+over TCP, TLS and a unix socket, by an engine that reads what the server sends as strictly as the RFCs ask of it. A case \"goes on\" if the connection lives and the next message
 comes back; \"close\" is the close frame with that code, and then the end of the stream.
 
 `cargo test --test conformance` runs all; with `CASE=part_of_a_name` some. `just conformance` runs them on the release build.
