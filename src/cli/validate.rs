@@ -16,6 +16,7 @@ pub(super) fn validate(cli: Cli) -> Result<Config, String> {
     refuse_contradictions(&cli)?;
     let (server_framing, client_framing) = framings(&cli);
     check_sizes(&cli, client_framing)?;
+    let cage = super::cage::validate(&cli.cage, cli.connect.is_some())?;
     let warnings = warnings(&cli, &server_framing, client_framing);
     let field = |given: &Option<String>, preset: &str| match given {
         Some(name) => name.clone(),
@@ -68,6 +69,7 @@ pub(super) fn validate(cli: Cli) -> Result<Config, String> {
         oneshot: cli.oneshot,
         restart: cli.restart.unwrap_or(Restart::Never),
         stderr: cli.stderr.unwrap_or(Stderr::Log),
+        cage,
         cache: cli.cache,
         cachepersist: cli.cachepersist,
         max_clients: cli.max_clients,
