@@ -26,6 +26,10 @@ bench *ARGS:
     bench/peers/install.sh
     target/release/scalesocket-bench run --write docs/benchmarks.md {{ARGS}}
 
+# the tests of the cage under a kernel whose cgroups have controllers; root, and Debian's user-mode-linux
+cgroups:
+    tests/cgroups.sh
+
 # measure codec, backlog and framings alone, beside the last time; `just micro -- json`
 micro *ARGS:
     cargo bench --locked {{ARGS}}

@@ -16,10 +16,10 @@ use http::{HeaderName, HeaderValue};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::auth::SUBPROTOCOL;
-use crate::child::{self, Ports, Spec, Starter, Transport, Warden};
+use crate::child::{self, Division, Ports, Spec, Starter, Transport, Warden};
 use crate::cli::{self, Config, Listen, Source};
 use crate::frame::{ClientFraming, JsonFields, ServerFraming, Template};
 use crate::http::{self as door, Door, Listener, OriginRule, Readiness, Side, Tls};
@@ -44,12 +44,15 @@ pub struct Prepared {
     pub warden: Option<Warden>,
     /// The program as an absolute path; none with `--connect`.
     pub program: Option<std::path::PathBuf>,
+    /// Our own cgroup, divided, or why it is not; none where nobody asked.
+    pub division: Option<Result<Division, String>>,
 }
 
 /// What the floors need, cut from the configuration.
 #[derive(Debug)]
 pub struct Plan {
     config: Config,
+    cage: child::Cage,
     rooms: room::Options,
     door: door::Options,
 }
@@ -60,11 +63,18 @@ impl Plan {
     pub fn new(config: Config, descriptors: u64) -> anyhow::Result<Plan> {
         let rooms = room_options(&config, descriptors)?;
         let door = door_options(&config)?;
+        let cage = cage(&config).map_err(|sentence| anyhow!(sentence))?;
         Ok(Plan {
             config,
+            cage,
             rooms,
             door,
         })
+    }
+
+    /// Whether rooms may get cgroups of their own.
+    pub fn wants_cgroups(&self) -> bool {
+        self.config.cage.cgroups
     }
 }
 
@@ -72,6 +82,7 @@ impl Plan {
 pub async fn run(plan: Plan, prepared: Prepared) -> anyhow::Result<ExitCode> {
     let Plan {
         config,
+        cage,
         rooms,
         door,
     } = plan;
@@ -89,7 +100,8 @@ pub async fn run(plan: Plan, prepared: Prepared) -> anyhow::Result<ExitCode> {
     warn_of_pages(&config, &public);
     let peers = fleet::bind(&config).await?;
     let fleet = Fleet::find(&config, &public, &peers, &metrics).await?;
-    let starter = starter(&config, &prepared);
+    tell_of_cage(&cage, &prepared);
+    let starter = starter(&config, &prepared, cage);
     let ownership = fleet.ownership();
     let rooms = Rooms::new(rooms, starter, metrics.clone(), tasks.clone(), ownership);
     let (ready, watched) = watch::channel(Readiness::Starting);
@@ -303,7 +315,45 @@ fn warn_of_pages(config: &Config, public: &[Listener]) {
     }
 }
 
-fn starter(config: &Config, prepared: &Prepared) -> Starter {
+/// What the command line asks for, looked up.
+fn cage(config: &Config) -> Result<child::Cage, String> {
+    let cage = &config.cage;
+    let wanted = child::Wanted {
+        user: cage.user.clone(),
+        group: cage.group.clone(),
+        directory: cage.chdir.clone(),
+        nice: cage.nice,
+        limits: child::Limits {
+            memory: cage.limit_memory,
+            cpu_seconds: cage.limit_cpu_seconds,
+            files: cage.limit_files,
+            processes: cage.limit_processes,
+        },
+    };
+    child::Cage::resolve(&wanted, config.maxrooms)
+}
+
+/// Says once what each limit is kept by: it depends on where the server runs.
+fn tell_of_cage(cage: &child::Cage, prepared: &Prepared) {
+    let division = prepared.division.as_ref();
+    let divided = division.and_then(|division| division.as_ref().ok());
+    match division {
+        Some(Ok(division)) => info!(
+            cgroup = %division.directory.display(),
+            memory = division.memory,
+            processes = division.pids,
+            "rooms have cgroups of their own"
+        ),
+        Some(Err(why)) if !cage.is_open() => info!(%why, "rooms have no cgroups of their own"),
+        Some(Err(why)) => debug!(%why, "rooms have no cgroups of their own"),
+        None => {}
+    }
+    for limit in cage.enforcement(divided) {
+        info!(%limit, "limit kept");
+    }
+}
+
+fn starter(config: &Config, prepared: &Prepared, cage: child::Cage) -> Starter {
     let (args, transport) = match &config.source {
         Source::Program { args, .. } if config.tcp => (
             args.clone(),
@@ -328,6 +378,7 @@ fn starter(config: &Config, prepared: &Prepared) -> Starter {
         transport,
         attach_delay: config.cmd_attach_delay,
         start_timeout: config.start_timeout,
+        cage,
     };
     Starter::new(spec, prepared.warden.clone())
 }
@@ -406,6 +457,8 @@ fn room_options(config: &Config, descriptors: u64) -> anyhow::Result<room::Optio
         stop_eof: config.stop_eof,
         start_timeout: config.start_timeout,
         restart: config.restart == cli::Restart::OnFailure,
+        spawn_every: config.cage.spawn_rate,
+        crash_limit: config.cage.crash_limit,
         stderr: match config.stderr {
             cli::Stderr::Log => room::Stderr::Log,
             cli::Stderr::Client => room::Stderr::Client,

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use scalesocket::app::{self, Plan, Prepared};
-use scalesocket::child::{self, Warden};
+use scalesocket::child::{self, Division, Warden};
 use scalesocket::cli::{self, Command, Config, Exit, Listen, Source};
 use scalesocket::probe::{self, Target};
 use scalesocket::{install, telemetry};
@@ -101,19 +101,29 @@ fn run(plan: Plan, program: Option<PathBuf>, soft_nofile: u64) -> anyhow::Result
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
+    let division = (program.is_some() && plan.wants_cgroups()).then(Division::of_own);
     let result = runtime.block_on(async {
         let warden = match &program {
             Some(_) => {
                 let options = child::WardenOptions {
                     soft_nofile: Some(soft_nofile),
+                    division: division.as_ref().and_then(|divided| divided.clone().ok()),
                     ..child::WardenOptions::default()
                 };
                 Some(Warden::start(&options)?)
             }
             None => None,
         };
-        app::run(plan, Prepared { warden, program }).await
+        let prepared = Prepared {
+            warden,
+            program,
+            division: division.clone(),
+        };
+        app::run(plan, prepared).await
     });
     runtime.shutdown_timeout(LAST_WORK);
+    if let Some(Ok(division)) = division {
+        division.undo();
+    }
     result
 }

@@ -158,13 +158,15 @@ fn every_reason_of_a_dropped_message_has_a_row() {
 
 #[test]
 fn every_reason_why_a_room_ended_is_named() {
-    let supervisor = "src/room/supervisor.rs";
-    let mut labels = behind(supervisor, "label: \"");
-    labels.extend(behind(supervisor, "End::new(close, \""));
-    labels.extend(behind(supervisor, "FENCED: &str = \""));
-    labels.extend(behind(supervisor, "(Close::OK, \""));
-    labels.extend(behind(supervisor, "(Close::ERROR, \""));
-    labels.extend(behind(supervisor, "reason), \""));
+    let mut labels = BTreeSet::new();
+    for path in ["src/room/supervisor.rs", "src/room/end.rs"] {
+        labels.extend(behind(path, "label: \""));
+        labels.extend(behind(path, "End::new(close, \""));
+        labels.extend(behind(path, "FENCED: &str = \""));
+        labels.extend(behind(path, "(Close::OK, \""));
+        labels.extend(behind(path, "(Close::ERROR, \""));
+        labels.extend(behind(path, "reason), \""));
+    }
     labels.extend(behind("src/app.rs", "), \"").into_iter().filter(|word| {
         word.bytes()
             .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
@@ -181,6 +183,7 @@ fn every_metric_has_a_row_with_its_type() {
     let _room = metrics.room_started("lobby", || RoomFigures {
         cpu_seconds: Some(0.5),
         memory_bytes: Some(4096),
+        processes: Some(3),
         ..RoomFigures::default()
     });
     metrics.room_ended("exit 0");

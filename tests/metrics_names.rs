@@ -12,6 +12,7 @@ fn every_metric_keeps_its_name_type_and_help() {
     let _room = metrics.room_started("lobby", || RoomFigures {
         cpu_seconds: Some(0.5),
         memory_bytes: Some(4096),
+        processes: Some(3),
         ..RoomFigures::default()
     });
     metrics.room_ended("exit 0");

@@ -9,14 +9,16 @@
 use std::{
     ffi::OsString,
     fs,
-    io::Read,
+    io::{Read, Write},
+    os::unix::fs::PermissionsExt,
     path::Path,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
 use scalesocket::child::{
-    Child, Exit, Ports, Spec, StartError, Starter, Stderr, Transport, Warden, WardenOptions,
+    Cage, Child, Exit, Limit, Limits, Ports, Spec, StartError, Starter, Stderr, Transport, Wanted,
+    Warden, WardenOptions,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -33,6 +35,7 @@ fn warden() -> Warden {
         program,
         soft_nofile: Some(SOFT_NOFILE),
         reap: false,
+        division: None,
     };
     Warden::start(&options).unwrap()
 }
@@ -48,6 +51,7 @@ fn spec(program: &str, args: &[&str]) -> Spec {
         transport: Transport::Stdio,
         attach_delay: None,
         start_timeout: Duration::from_secs(20),
+        cage: Cage::default(),
     }
 }
 
@@ -596,6 +600,7 @@ async fn role_adopter() {
         program,
         soft_nofile: None,
         reap: true,
+        division: None,
     };
     let warden = Warden::start(&options).unwrap();
     // Neither the shell nor what it leaves behind is waited for by anybody.
@@ -797,4 +802,120 @@ async fn a_program_that_already_runs_serves_three_rooms() {
         assert_eq!(soon(child.life.exited()).await, Exit::Closed);
         assert_eq!(soon(child.life.gone()).await, Exit::Closed);
     }
+}
+
+fn as_somebody(script: &str, args: &[&str]) -> Option<Spec> {
+    let wanted = Wanted {
+        user: Some("54321:54321".into()),
+        ..Wanted::default()
+    };
+    match Cage::resolve(&wanted, 8) {
+        Ok(cage) => Some(Spec {
+            cage,
+            ..sh(script, args)
+        }),
+        Err(why) => {
+            // Not as tests print, which nobody sees of those that pass.
+            let why = format!("skipped: {why}\n");
+            std::io::stderr().write_all(why.as_bytes()).unwrap();
+            None
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_start_that_a_neighbour_stops_stops_no_other() {
+    let Some(hostile) = as_somebody(
+        "echo ready; while :; do kill -STOP -1 2>/dev/null; done",
+        &[],
+    ) else {
+        return;
+    };
+    // `kill -1` spares who sends it; all others of the user stop, also between fork and exec.
+    let warden = warden();
+    let mut neighbour = start(&warden, hostile).await;
+    assert_eq!(line(&mut neighbour).await, "ready");
+    let Some(victim) = as_somebody("echo here", &[]) else {
+        return;
+    };
+    let starter = Starter::new(victim, Some(warden.clone()));
+    let mut victims = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let starter = starter.clone();
+        victims.spawn(async move { starter.start(Vec::new(), None).await.is_ok() });
+    }
+    // Rooms of the server's own user start all the while.
+    for _ in 0..5 {
+        let mut calm = start(&warden, sh("echo here", &[])).await;
+        assert_eq!(line(&mut calm).await, "here");
+    }
+    drop(neighbour);
+    victims.shutdown().await;
+    soon(warden.shutdown()).await;
+}
+
+#[tokio::test]
+async fn what_the_system_does_not_grant_is_told_and_leaves_nothing() {
+    let warden = warden();
+    for round in 0..3 {
+        let spec = Spec {
+            cage: Cage {
+                directory: Some("/no/such/directory".into()),
+                ..Cage::default()
+            },
+            ..sh("exit 0", &[])
+        };
+        let failed = fails(&warden, spec).await;
+        let words = failed.to_string();
+        assert_eq!(words, "--chdir: no such file or directory", "round {round}");
+        let Some(spec) = as_somebody("exit 0", &[]) else {
+            continue;
+        };
+        let program = tempfile::tempdir().unwrap();
+        let path = program.path().join("program");
+        fs::write(&path, "#!/bin/sh\n").unwrap();
+        fs::set_permissions(&path, PermissionsExt::from_mode(0o700)).unwrap();
+        let spec = Spec {
+            program: path,
+            ..spec
+        };
+        let failed = fails(&warden, spec).await;
+        assert!(matches!(failed, StartError::Refused { .. }), "{failed}");
+    }
+    while !children_of(warden.pid()).is_empty() {
+        tokio::task::yield_now().await;
+    }
+    soon(warden.shutdown()).await;
+}
+
+#[tokio::test]
+async fn a_limit_that_ended_a_program_is_the_reason_and_an_order_is_none() {
+    let warden = warden();
+    let limits = Limits {
+        memory: Some(48 << 20),
+        ..Limits::default()
+    };
+    let small = |script: &str| Spec {
+        cage: Cage {
+            limits,
+            ..Cage::default()
+        },
+        ..sh(script, &[])
+    };
+    // Little by little, until there is no more.
+    let eats = "exec awk 'BEGIN { while (1) { n++; a[n] = n \"\" } }'";
+    let mut child = start(&warden, small(eats)).await;
+    let over = Exit::Over(Limit::Memory(48 << 20));
+    assert_eq!(soon(child.life.exited()).await, over);
+    child.life.stop();
+    assert_eq!(soon(child.life.gone()).await, over);
+    for (script, exit) in [("exit 0", Exit::Code(0)), ("exit 3", Exit::Code(3))] {
+        let mut child = start(&warden, small(script)).await;
+        assert_eq!(soon(child.life.exited()).await, exit);
+    }
+    let mut child = start(&warden, small("echo ready; exec sleep 1000")).await;
+    assert_eq!(line(&mut child).await, "ready");
+    child.life.kill();
+    assert_eq!(soon(child.life.gone()).await, Exit::Signal(libc::SIGKILL));
+    soon(warden.shutdown()).await;
 }

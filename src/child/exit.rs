@@ -1,9 +1,11 @@
 //! How a program ended, in the words that clients, logs and metrics share.
 //!
-//! `exit 3` and `signal SEGV` are the two forms; the shell's numbers are for exit codes of ours.
+//! `exit 3` and `signal SEGV` are the two forms, and the limit where one was the reason; the shell's numbers are for exit codes of ours.
 //! Names follow signal(7) without the `SIG`.
 
 use std::fmt;
+
+use super::cage::Limit;
 
 /// How the leader of a room ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -12,6 +14,8 @@ pub enum Exit {
     Code(i32),
     /// This signal ended it.
     Signal(i32),
+    /// It took more than it may, and was ended or gave up.
+    Over(Limit),
     /// There was no process of ours: the connection to it was closed.
     Closed,
 }
@@ -22,6 +26,8 @@ impl Exit {
         match self {
             Exit::Code(code) => code,
             Exit::Signal(signal) => 128 + signal,
+            Exit::Over(Limit::CpuSeconds(_)) => 128 + libc::SIGXCPU,
+            Exit::Over(_) => 128 + libc::SIGKILL,
             Exit::Closed => 0,
         }
     }
@@ -40,6 +46,7 @@ impl fmt::Display for Exit {
                 Some((name, _)) => write!(f, "signal {name}"),
                 None => write!(f, "signal {signal}"),
             },
+            Exit::Over(limit) => limit.fmt(f),
             Exit::Closed => f.write_str("connection closed"),
         }
     }
@@ -105,6 +112,9 @@ mod tests {
         assert_eq!(Exit::Signal(libc::SIGSEGV).to_string(), "signal SEGV");
         assert_eq!(Exit::Signal(40).to_string(), "signal 40");
         assert_eq!(Exit::Signal(libc::SIGSEGV).code(), 139);
+        let over = Exit::Over(Limit::Memory(1 << 20));
+        assert_eq!(over.to_string(), "out of memory (--limit-memory 1MiB)");
+        assert_eq!((over.code(), over.success()), (137, false));
     }
 
     #[test]

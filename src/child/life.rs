@@ -15,8 +15,10 @@ use tokio::sync::watch;
 
 use super::{
     Exit,
+    cage::Limit,
+    guard::Guard,
     warden::{Link, Progress},
-    wire::Request,
+    wire::{Request, Step},
 };
 
 /// When a child ends, and the means to end it.
@@ -37,6 +39,10 @@ struct Process {
     progress: watch::Receiver<Progress>,
     signal: i32,
     grace: Duration,
+    /// Watches what the system does not keep, once the program runs.
+    guard: Option<Guard>,
+    /// The limit that the guard killed it for.
+    over: Option<Limit>,
     /// How much was asked for: nothing, the ladder, its last rung. Each is sent once.
     asked: AtomicU8,
 }
@@ -58,8 +64,17 @@ impl Life {
             progress,
             signal,
             grace,
+            guard: None,
+            over: None,
             asked,
         }))
+    }
+
+    /// From now on the guard watches for whoever waits for the end.
+    pub(super) fn watch(&mut self, guard: Option<Guard>) {
+        if let Kind::Process(process) = &mut self.0 {
+            process.guard = guard;
+        }
     }
 
     pub(super) fn connection() -> Self {
@@ -67,15 +82,18 @@ impl Life {
     }
 
     /// Waits until the program runs, and gives its process id, or until it is known not to, and
-    /// gives the `errno`.
-    pub(super) async fn started(&mut self) -> Result<Option<u32>, i32> {
+    /// gives the `errno` and what it came from.
+    pub(super) async fn started(&mut self) -> Result<Option<u32>, (i32, Step)> {
         let Kind::Process(process) = &mut self.0 else {
             return Ok(None);
         };
         let progress = process
             .reach(|progress| progress.started.is_some() || progress.gone)
             .await;
-        progress.started.unwrap_or(Err(libc::ESRCH)).map(Some)
+        progress
+            .started
+            .unwrap_or(Err((libc::ESRCH, Step::Exec)))
+            .map(Some)
     }
 
     /// Waits until the leader ended. It is not reaped, and others of the room may live: call
@@ -85,10 +103,7 @@ impl Life {
     /// until [`Life::stop`].
     pub async fn exited(&mut self) -> Exit {
         match &mut self.0 {
-            Kind::Process(process) => process
-                .reach(|progress| progress.exit.is_some())
-                .await
-                .exit(),
+            Kind::Process(process) => process.exited().await,
             Kind::Connection(left) => closed(left).await,
         }
     }
@@ -111,12 +126,7 @@ impl Life {
     /// Asks for the last rung at once.
     pub fn kill(&self) {
         match &self.0 {
-            Kind::Process(process) if process.asked.fetch_max(KILL, Ordering::Relaxed) < KILL => {
-                process
-                    .link
-                    .ask(process.id, &Request::Kill { id: process.id });
-            }
-            Kind::Process(_) => {}
+            Kind::Process(process) => process.kill(),
             Kind::Connection(left) => drop(left.send_replace(true)),
         }
     }
@@ -125,13 +135,52 @@ impl Life {
     /// pool. Never comes before [`Life::stop`] or [`Life::kill`]. Cancel-safe.
     pub async fn gone(&mut self) -> Exit {
         match &mut self.0 {
-            Kind::Process(process) => process.reach(|progress| progress.gone).await.exit(),
+            Kind::Process(process) => {
+                let progress = process.reach(|progress| progress.gone).await;
+                process.explain(progress)
+            }
             Kind::Connection(left) => closed(left).await,
         }
     }
 }
 
 impl Process {
+    async fn exited(&mut self) -> Exit {
+        loop {
+            let Some(guard) = self.guard.as_mut() else {
+                let progress = self.reach(|progress| progress.exit.is_some()).await;
+                return self.explain(progress);
+            };
+            let passed = tokio::select! {
+                biased;
+                ended = self.progress.wait_for(|progress| progress.exit.is_some()) => {
+                    drop(ended);
+                    None
+                }
+                limit = guard.passed() => Some(limit),
+            };
+            self.guard = None;
+            if passed.is_some() {
+                self.over = passed;
+                self.kill();
+            }
+        }
+    }
+
+    fn kill(&self) {
+        if self.asked.fetch_max(KILL, Ordering::Relaxed) < KILL {
+            self.link.ask(self.id, &Request::Kill { id: self.id });
+        }
+    }
+
+    /// How it ended; what the guard killed it for, if it did not end by itself before that.
+    fn explain(&self, progress: Progress) -> Exit {
+        match (progress.exit(), self.over) {
+            (Exit::Signal(libc::SIGKILL), Some(limit)) => Exit::Over(limit),
+            (exit, _) => exit,
+        }
+    }
+
     async fn reach(&mut self, far: impl FnMut(&Progress) -> bool) -> Progress {
         // The other end leaves only after it said that all is gone, which is far enough.
         let reached = self.progress.wait_for(far).await.map(|progress| *progress);

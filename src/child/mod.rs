@@ -6,10 +6,13 @@
 //! What the bytes mean and when a room ends is not decided here.
 
 mod attach;
+mod cage;
+mod cgroup;
 mod clock;
 mod env;
 mod exit;
 mod fdpass;
+mod guard;
 mod life;
 mod nofile;
 mod ports;
@@ -21,8 +24,10 @@ mod usage;
 mod warden;
 mod wire;
 
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::{ffi::OsString, path::PathBuf, sync::Arc, time::Duration};
 
+pub use cage::{Cage, Identity, Limit, Limits, Wanted};
+pub use cgroup::Division;
 #[cfg(feature = "kube")]
 pub use clock::since_boot;
 pub use env::{Request, cgi, passenv, unique_id};
@@ -33,7 +38,7 @@ pub use ports::{NoPort, PortLease, Ports};
 pub use program::find;
 pub use start::{StartError, Starter};
 pub use stream::{Input, Output};
-pub use usage::{Usage, usage};
+pub use usage::{Gauge, Usage};
 pub use warden::{Options as WardenOptions, Warden, run_if_warden};
 
 /// What every room runs, and how it is started and ended.
@@ -57,6 +62,8 @@ pub struct Spec {
     pub attach_delay: Option<Duration>,
     /// How long a start may take, the wait before attaching not counted.
     pub start_timeout: Duration,
+    /// As whom, where and with how much it runs.
+    pub cage: Cage,
 }
 
 /// Where a child's standard error goes; in TCP mode its standard output goes there too.
@@ -92,6 +99,8 @@ pub struct Child {
     pub output: Output,
     /// Its standard error, with [`Stderr::Pipe`].
     pub stderr: Option<tokio::net::unix::pipe::Receiver>,
+    /// Tells what it uses; none with [`Transport::Connect`].
+    pub gauge: Option<Arc<Gauge>>,
     /// When it ends, and the means to end it; dropping this kills it.
     pub life: Life,
 }

@@ -3,14 +3,27 @@
 //! A start that fails after the program ran ends it by the ladder before the error is given: who
 //! hears of the failure may start the next one at once.
 
-use std::{ffi::OsString, io, os::fd::OwnedFd, time::Duration};
+use std::{
+    ffi::OsString,
+    io,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::ffi::OsStringExt,
+    },
+    sync::Arc,
+    time::Duration,
+};
 
 use nix::errno::Errno;
 use tokio::{net::unix::pipe, time::timeout};
 
 use super::{
-    Child, Exit, Input, Life, NoPort, Output, PortLease, Spec, Stderr, Transport, Warden, attach,
-    env, fdpass, program, warden::MARKER, wire::Launch,
+    Child, Exit, Gauge, Input, Life, NoPort, Output, PortLease, Spec, Stderr, Transport, Warden,
+    attach, env, fdpass,
+    guard::Guard,
+    program,
+    warden::MARKER,
+    wire::{Launch, Step},
 };
 
 /// Why a program could not be started; reads on from `cannot start: `.
@@ -27,6 +40,14 @@ pub enum StartError {
     Refused {
         /// As it was typed.
         program: String,
+        /// The system's reason.
+        error: io::Error,
+    },
+    /// What it is to be before it begins is not granted by the system.
+    #[error("{flag}: {}", words(error))]
+    Confined {
+        /// What asked for it.
+        flag: &'static str,
         /// The system's reason.
         error: io::Error,
     },
@@ -70,13 +91,27 @@ impl StartError {
     }
 }
 
-/// The system's words for an error, without its number.
+/// Why a file that is there is not executed.
 fn describe(error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(libc::ENOENT) => "its interpreter is not found".to_owned(),
+        _ => words(error),
+    }
+}
+
+/// The system's words for an error, without its number.
+fn words(error: &io::Error) -> String {
+    match error.raw_os_error() {
         Some(errno) => Errno::from_raw(errno).desc().to_lowercase(),
         None => error.to_string(),
     }
+}
+
+/// A process that runs.
+struct Started {
+    pid: Option<u32>,
+    gauge: Option<Arc<Gauge>>,
+    life: Life,
 }
 
 /// Starts the program of each room; clones start the same.
@@ -133,9 +168,15 @@ impl Starter {
         let output =
             pipe::Receiver::from_owned_fd(ours_out.into()).map_err(StartError::Exhausted)?;
 
-        let (pid, mut life) = self
-            .launch(env, [stdin.into(), stdout.into(), stderr], None)
-            .await?;
+        let (stdin, stdout) = (OwnedFd::from(stdin), OwnedFd::from(stdout));
+        self.give(&stdin);
+        self.give(&stdout);
+        let started = self.launch(env, [stdin, stdout, stderr], None).await?;
+        let Started {
+            pid,
+            gauge,
+            mut life,
+        } = started;
         if let Some(delay) = self.spec.attach_delay {
             // One that ends meanwhile is started all the same: what it printed is to be heard.
             let _ended = timeout(delay, life.exited()).await;
@@ -146,6 +187,7 @@ impl Starter {
             input,
             output,
             stderr: ours_err,
+            gauge,
             life,
         })
     }
@@ -159,9 +201,12 @@ impl Starter {
         env.push(("PORT".into(), port.to_string().into()));
         let (stderr, ours_err) = self.stderr()?;
         let stdout = stderr.try_clone().map_err(StartError::Exhausted)?;
-        let (pid, mut life) = self
-            .launch(env, [null()?, stdout, stderr], Some(lease))
-            .await?;
+        let stdio = [null()?, stdout, stderr];
+        let Started {
+            pid,
+            gauge,
+            mut life,
+        } = self.launch(env, stdio, Some(lease)).await?;
 
         let within = self.spec.start_timeout;
         let delay = self.spec.attach_delay.unwrap_or_default();
@@ -175,7 +220,7 @@ impl Starter {
                 Ok(stream) => {
                     let (output, input) = stream.into_split();
                     let (input, output) = (Input::tcp(input), Output::tcp(output));
-                    return Ok(Child { pid, input, output, stderr: ours_err, life });
+                    return Ok(Child { pid, input, output, stderr: ours_err, gauge, life });
                 }
                 Err(error) => {
                     let addr = format!("127.0.0.1:{port}");
@@ -206,6 +251,7 @@ impl Starter {
             input: Input::tcp(input),
             output: Output::tcp(output),
             stderr: None,
+            gauge: None,
             life: Life::connection(),
         })
     }
@@ -216,51 +262,86 @@ impl Starter {
         room_env: Vec<(OsString, OsString)>,
         stdio: fdpass::Stdio,
         port: Option<PortLease>,
-    ) -> Result<(Option<u32>, Life), StartError> {
+    ) -> Result<Started, StartError> {
         let spec = &self.spec;
         let path = program::find(&spec.program)?.into_os_string();
         let mut env = spec.env.clone();
+        env.extend_from_slice(spec.cage.env());
         env.retain(|(name, _)| name != MARKER); // that of the room we may run in ourselves
         if !room_env.iter().any(|(name, _)| name == MARKER) {
             env.push((MARKER.into(), env::unique_id().into()));
         }
         env.extend(room_env);
+        let marker = env.iter().rev().find(|(name, _)| name == MARKER);
+        let marker = marker.map(|(_, value)| value.clone().into_vec());
         let name = spec.program.clone().into_os_string();
         let launch = Launch {
             path,
             name,
             args: spec.args.clone(),
             env,
+            cage: spec.cage.clone(),
         };
 
         let link = self.warden.as_ref().ok_or(StartError::Warden)?.link();
         let place = link.launch(launch, stdio, port).ok_or(StartError::Warden)?;
+        let (id, _) = place;
         let mut life = Life::process(link.clone(), place, spec.stop_signal, spec.stop_grace);
-        match timeout(spec.start_timeout, life.started()).await {
-            Ok(Ok(pid)) => Ok((pid, life)),
-            Ok(Err(errno)) => Err(self.failed(errno)),
-            Err(_) => Err(StartError::Timeout(spec.start_timeout)),
-        }
+        let pid = match timeout(spec.start_timeout, life.started()).await {
+            Ok(Ok(pid)) => pid,
+            Ok(Err((errno, step))) => return Err(self.failed(errno, step)),
+            Err(_) => return Err(StartError::Timeout(spec.start_timeout)),
+        };
+        let limits = &spec.cage.limits;
+        let division = link.division.as_ref();
+        let part = division.map(|division| division.part(link.warden(), id));
+        let gauge = pid.map(|leader| {
+            let marker = marker.unwrap_or_default();
+            let gauge = Gauge::new(link.clone(), leader, marker, part, limits.processes);
+            Arc::new(gauge)
+        });
+        let guard = gauge
+            .clone()
+            .and_then(|gauge| Guard::new(limits, division, gauge));
+        life.watch(guard);
+        Ok(Started { pid, gauge, life })
     }
 
-    fn failed(&self, errno: i32) -> StartError {
+    fn failed(&self, errno: i32, step: Step) -> StartError {
         let error = io::Error::from_raw_os_error(errno);
-        match errno {
-            libc::EAGAIN | libc::ENOMEM | libc::EMFILE | libc::ENFILE => {
+        let flag = match step {
+            Step::Exec => None,
+            Step::Identity => Some("--user"),
+            Step::Directory => Some("--chdir"),
+            Step::Limits => Some("--nice and --limit flags"),
+        };
+        match (errno, flag) {
+            (libc::EAGAIN | libc::ENOMEM | libc::EMFILE | libc::ENFILE, _) => {
                 StartError::Exhausted(error)
             }
-            libc::ESRCH => StartError::Warden,
-            _ => StartError::Refused {
+            (libc::ESRCH, _) => StartError::Warden,
+            (_, Some(flag)) => StartError::Confined { flag, error },
+            (_, None) => StartError::Refused {
                 program: self.spec.program.display().to_string(),
                 error,
             },
         }
     }
 
+    /// A pipe of ours becomes the program's own, so that it can open `/dev/stdout` as it likes.
+    fn give(&self, pipe: &OwnedFd) {
+        use nix::unistd::{Gid, Uid, fchown};
+
+        let Some(who) = &self.spec.cage.identity else {
+            return;
+        };
+        let (uid, gid) = (who.uid.map(Uid::from_raw), Gid::from_raw(who.gid));
+        // Where it cannot be given away it is used all the same.
+        let _ = fchown(pipe.as_fd(), uid, Some(gid));
+    }
+
     /// The child's end of its standard error, and ours if we read it.
     fn stderr(&self) -> Result<(OwnedFd, Option<pipe::Receiver>), StartError> {
-        use std::os::fd::AsFd;
-
         match self.spec.stderr {
             Stderr::Pipe => {
                 let (ours, theirs) = io::pipe().map_err(StartError::Exhausted)?;
@@ -270,7 +351,9 @@ impl Starter {
                 let _smaller = nix::fcntl::fcntl(&ours, nix::fcntl::FcntlArg::F_SETPIPE_SZ(4096));
                 let ours =
                     pipe::Receiver::from_owned_fd(ours.into()).map_err(StartError::Exhausted)?;
-                Ok((theirs.into(), Some(ours)))
+                let theirs = OwnedFd::from(theirs);
+                self.give(&theirs);
+                Ok((theirs, Some(ours)))
             }
             Stderr::Inherit => {
                 let ours = io::stderr().as_fd().try_clone_to_owned();

@@ -22,6 +22,50 @@ pub(super) fn ended(pid: i32) -> Option<Exit> {
     wait(pid, libc::WNOWAIT)
 }
 
+/// What a child that [`ended`] had used, with those that it waited for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Used {
+    /// The most resident bytes that one of them had at once.
+    pub(super) memory_bytes: u64,
+    /// Whole seconds of processor time of all of them.
+    pub(super) cpu_seconds: u64,
+}
+
+/// What a child that [`ended`] had used; none where the system does not tell.
+#[cfg(target_os = "linux")]
+pub(super) fn used(pid: i32) -> Option<Used> {
+    // SAFETY: both are plain data of which all zeroes is a value.
+    let (mut info, mut usage): (libc::siginfo_t, libc::rusage) = unsafe { (zeroed(), zeroed()) };
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // The C library's waitid leaves out the fifth argument.
+    // SAFETY: the call writes to these two, which outlive it.
+    let failed = unsafe {
+        let (info, usage) = (&raw mut info, &raw mut usage);
+        libc::syscall(libc::SYS_waitid, libc::P_PID, pid, info, flags, usage) != 0
+    };
+    // SAFETY: waitid filled in the member, or left the zeroes.
+    let found = !failed && unsafe { info.si_pid() } != 0;
+    let kib = u64::try_from(usage.ru_maxrss).ok().filter(|_| found)?;
+    let seconds = usage.ru_utime.tv_sec.saturating_add(usage.ru_stime.tv_sec);
+    Some(Used {
+        memory_bytes: kib.saturating_mul(1024),
+        cpu_seconds: u64::try_from(seconds).ok()?,
+    })
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn used(_: i32) -> Option<Used> {
+    None
+}
+
+/// The most resident bytes that this process itself had.
+pub(super) fn own_memory() -> u64 {
+    use nix::sys::resource::{UsageWho, getrusage};
+
+    let kib = getrusage(UsageWho::RUSAGE_SELF).map_or(0, |usage| usage.max_rss());
+    u64::try_from(kib).map_or(0, |kib| kib.saturating_mul(1024))
+}
+
 /// As [`ended`], and gives the number of a child that ended back to the system.
 pub(super) fn reap(pid: i32) -> Option<Exit> {
     wait(pid, 0)
@@ -113,6 +157,18 @@ pub(super) fn children() -> io::Result<Vec<i32>> {
 #[cfg(not(target_os = "linux"))]
 pub(super) fn children() -> io::Result<Vec<i32>> {
     Err(io::ErrorKind::Unsupported.into())
+}
+
+/// The children of any process, as far as the system tells: to count them, not to signal them.
+pub(super) fn children_of(pid: u32) -> Vec<u32> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task"));
+    let mut children = Vec::new();
+    for thread in threads.into_iter().flatten().flatten() {
+        let list = std::fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+        let list = list.split_ascii_whitespace();
+        children.extend(list.filter_map(|pid| pid.parse::<u32>().ok()));
+    }
+    children
 }
 
 /// Children are kept per thread of the parent.

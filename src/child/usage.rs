@@ -1,66 +1,197 @@
-//! What a child uses: processor time and memory, read from `/proc` when somebody asks.
+//! What a child uses, with everything it started: processor time, memory, processes.
 //!
-//! The sums are over the leader and what still descends from it, so that a shell that wraps the
-//! real program does not hide it. A daemon that left its parent is not seen. Linux only.
+//! Read when somebody asks, and then good for two seconds. A room that has a cgroup is asked there;
+//! else the sums are over the leader, what descends from it, and what left it and was adopted by
+//! the warden. Linux only.
 
-/// What a child and its descendants use.
-#[derive(Debug, Clone, Copy, PartialEq)]
+use std::{
+    collections::HashSet,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+
+use super::{
+    cgroup, tree,
+    warden::{Link, MARKER},
+};
+
+/// How long figures are good enough for whoever reads pages of them.
+const FRESH: Duration = Duration::from_secs(2);
+/// Processes looked at for one answer: a scrape must not become expensive by a fork bomb.
+const MOST: usize = 256;
+
+/// What a child and all it started use.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Usage {
     /// Processor seconds, user and system, of the living and of those they waited for.
     pub cpu_seconds: f64,
-    /// Resident bytes; pages that processes share count once for each.
-    pub memory_bytes: u64,
+    /// Bytes: what the cgroup is charged for; else resident ones, where pages that processes share
+    /// count once for each.
+    pub memory_bytes: Option<u64>,
+    /// How many processes live; past some hundreds at least so many.
+    pub processes: Option<u64>,
 }
 
-/// What the process `pid` and its descendants use; none when it is gone or `/proc` is not there.
-#[cfg(target_os = "linux")]
-pub fn usage(pid: u32) -> Option<Usage> {
-    use std::fs;
+impl Usage {
+    fn add(&mut self, other: Usage) {
+        let sum = |a: Option<u64>, b: Option<u64>| Some(a.unwrap_or(0).saturating_add(b?));
+        self.cpu_seconds += other.cpu_seconds;
+        self.memory_bytes = sum(self.memory_bytes, other.memory_bytes);
+        self.processes = sum(self.processes, other.processes);
+    }
+}
 
-    /// Descendants looked at for one answer: a scrape must not become expensive by a fork bomb.
-    const MOST: usize = 256;
+/// Tells what one child uses.
+#[derive(Debug)]
+pub struct Gauge {
+    leader: u32,
+    /// What the environment of all its processes has, by which those that left it are known.
+    marker: Vec<u8>,
+    /// Its cgroup, if it has one.
+    part: Option<PathBuf>,
+    link: Arc<Link>,
+    /// Processes looked at for one answer.
+    most: usize,
+    last: Mutex<Option<(Instant, Usage)>>,
+}
 
-    let mut sum = one(pid)?;
-    let mut waiting = vec![pid];
-    let mut seen = 1;
-    while let Some(parent) = waiting.pop() {
-        let Ok(threads) = fs::read_dir(format!("/proc/{parent}/task")) else {
-            continue;
-        };
-        for thread in threads.flatten() {
-            let list = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
-            for child in list
-                .split_ascii_whitespace()
-                .filter_map(|pid| pid.parse().ok())
-            {
-                if seen == MOST {
-                    return Some(sum);
-                }
-                if let Some(usage) = one(child) {
-                    sum.cpu_seconds += usage.cpu_seconds;
-                    sum.memory_bytes += usage.memory_bytes;
-                    waiting.push(child);
-                    seen += 1;
-                }
-            }
+impl Gauge {
+    /// `processes` is the most it may have, if there is a limit that must be seen.
+    pub(super) fn new(
+        link: Arc<Link>,
+        leader: u32,
+        marker: Vec<u8>,
+        part: Option<PathBuf>,
+        processes: Option<u64>,
+    ) -> Gauge {
+        let enough = processes.and_then(|most| usize::try_from(most.saturating_add(1)).ok());
+        Gauge {
+            leader,
+            marker,
+            part,
+            link,
+            most: enough.unwrap_or(0).max(MOST),
+            last: Mutex::default(),
         }
     }
-    Some(sum)
+
+    /// What it uses, as of two seconds ago at the longest; none when it is gone, or the system
+    /// does not tell.
+    pub fn usage(&self) -> Option<Usage> {
+        let last = *self.last.lock();
+        match last {
+            Some((at, usage)) if at.elapsed() < FRESH => Some(usage),
+            _ => self.look(),
+        }
+    }
+
+    /// What it uses now.
+    pub(super) fn look(&self) -> Option<Usage> {
+        let mut usage = self.read()?;
+        let mut last = self.last.lock();
+        // What ended and was waited for by nobody takes its time with it; a counter never falls.
+        let before = last.map_or(0.0, |(_, usage)| usage.cpu_seconds);
+        usage.cpu_seconds = usage.cpu_seconds.max(before);
+        *last = Some((Instant::now(), usage));
+        Some(usage)
+    }
+
+    fn read(&self) -> Option<Usage> {
+        let part = self.part.as_deref();
+        let Some((part, mut told)) = part.and_then(|part| Some((part, cgroup::usage(part)?)))
+        else {
+            return self.walk();
+        };
+        if told.memory_bytes.is_none() {
+            let members = cgroup::members(part).into_iter().take(self.most);
+            let each = members.filter_map(|pid| one(pid)?.memory_bytes);
+            told.memory_bytes = Some(each.sum());
+        }
+        Some(told)
+    }
+
+    /// The leader, all below it, and what of it was left to the warden.
+    fn walk(&self) -> Option<Usage> {
+        let strays = self.link.strays();
+        let own = strays.iter().filter(|stray| {
+            stray.session == Some(self.leader as i32) || stray.marker.as_ref() == Some(&self.marker)
+        });
+        let roots = own.map(|stray| stray.pid as u32);
+        sum(std::iter::once(self.leader).chain(roots), self.most)
+    }
 }
 
-/// Other systems keep no such files.
-#[cfg(not(target_os = "linux"))]
-pub fn usage(_: u32) -> Option<Usage> {
-    None
+/// What these processes and their descendants use; none when there is none of them.
+fn sum(roots: impl Iterator<Item = u32>, most: usize) -> Option<Usage> {
+    let mut sum = None::<Usage>;
+    let mut waiting: Vec<u32> = roots.collect();
+    let mut seen = HashSet::new();
+    while let Some(pid) = waiting.pop() {
+        if seen.len() >= most || !seen.insert(pid) {
+            continue;
+        }
+        let Some(usage) = one(pid) else { continue };
+        sum.get_or_insert_default().add(usage);
+        waiting.extend(tree::children_of(pid));
+    }
+    sum
 }
 
-#[cfg(target_os = "linux")]
 fn one(pid: u32) -> Option<Usage> {
     parse(&std::fs::read(format!("/proc/{pid}/stat")).ok()?)
 }
 
+/// A process that its parent left, and that the warden adopted.
+#[derive(Debug)]
+pub(super) struct Stray {
+    pid: i32,
+    session: Option<i32>,
+    marker: Option<Vec<u8>>,
+}
+
+/// The strays of a warden, looked for at most once in a while and for all rooms at once.
+#[derive(Debug, Default)]
+pub(super) struct Strays(Mutex<Option<(Instant, Arc<Vec<Stray>>)>>);
+
+impl Strays {
+    /// How long the list is good enough: less than the second between two looks at a limit.
+    const FRESH: Duration = Duration::from_millis(900);
+
+    /// Those of `warden`; `leaders` are no strays.
+    pub(super) fn of(
+        &self,
+        warden: i32,
+        leaders: impl FnOnce() -> HashSet<i32>,
+    ) -> Arc<Vec<Stray>> {
+        let mut last = self.0.lock();
+        if let Some((at, strays)) = &*last
+            && at.elapsed() < Self::FRESH
+        {
+            return Arc::clone(strays);
+        }
+        let children = tree::children_of(warden as u32);
+        let leaders = leaders();
+        let strays = children.into_iter().map(|pid| pid as i32);
+        let strays = strays
+            .filter(|pid| !leaders.contains(pid))
+            .map(|pid| Stray {
+                pid,
+                session: tree::session(pid),
+                marker: match tree::variable(pid, MARKER) {
+                    tree::Environment::Value(marker) => Some(marker),
+                    _ => None,
+                },
+            });
+        let strays = Arc::new(strays.collect());
+        *last = Some((Instant::now(), Arc::clone(&strays)));
+        strays
+    }
+}
+
 /// Reads the fields of proc_pid_stat(5) after the name, which may hold blanks and brackets.
-#[cfg(target_os = "linux")]
 fn parse(stat: &[u8]) -> Option<Usage> {
     use nix::unistd::{SysconfVar, sysconf};
 
@@ -76,7 +207,8 @@ fn parse(stat: &[u8]) -> Option<Usage> {
     let page = sysconf(SysconfVar::PAGE_SIZE).ok()??;
     Some(Usage {
         cpu_seconds: ticks as f64 / per_second as f64,
-        memory_bytes: number(24)?.saturating_mul(page.try_into().ok()?),
+        memory_bytes: Some(number(24)?.saturating_mul(page.try_into().ok()?)),
+        processes: Some(1),
     })
 }
 
@@ -87,9 +219,17 @@ mod tests {
 
     #[test]
     fn we_use_memory_and_nobody_uses_none() {
-        let own = usage(std::process::id()).unwrap();
-        assert!(own.memory_bytes > 1 << 16, "{own:?}");
-        assert_eq!(usage(u32::MAX), None);
+        let own = sum([std::process::id()].into_iter(), MOST).unwrap();
+        assert!(own.memory_bytes > Some(1 << 16), "{own:?}");
+        assert!(own.processes >= Some(1), "{own:?}");
+        assert_eq!(sum([u32::MAX].into_iter(), MOST), None);
+    }
+
+    #[test]
+    fn nothing_counts_twice_and_no_more_is_looked_at_than_allowed() {
+        let own = std::process::id();
+        let twice = sum([own, own].into_iter(), 1).unwrap();
+        assert_eq!(twice.processes, Some(1));
     }
 
     #[test]
@@ -99,7 +239,7 @@ mod tests {
         let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)
             .unwrap()
             .unwrap();
-        assert_eq!(usage.memory_bytes, 10 * page as u64);
+        assert_eq!(usage.memory_bytes, Some(10 * page as u64));
         assert!(usage.cpu_seconds > 0.0);
         for broken in [
             &b""[..],

@@ -13,7 +13,10 @@ use std::{
 
 use bytes::BytesMut;
 
-use super::Exit;
+use super::{
+    Exit,
+    cage::{Cage, Identity, Limit, Limits},
+};
 
 /// The longest frame that is believed; the system itself allows no environment near this size.
 const LONGEST: usize = 64 << 20;
@@ -22,7 +25,7 @@ const LONGEST: usize = 64 << 20;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Request {
     /// Start a program; its descriptors 0, 1 and 2 travel with the frame.
-    Start { id: u64, launch: Launch },
+    Start { id: u64, launch: Box<Launch> },
     /// Signal all of the room, and kill what is left after the grace.
     Stop {
         id: u64,
@@ -47,6 +50,33 @@ pub(super) struct Launch {
     pub(super) args: Vec<OsString>,
     /// Its whole environment.
     pub(super) env: Vec<(OsString, OsString)>,
+    /// What is done to it first.
+    pub(super) cage: Cage,
+}
+
+/// What a start failed at, besides the reason of the system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Anything that no flag asks for, and the exec itself.
+    Exec,
+    /// `--user` and `--group`.
+    Identity,
+    /// `--chdir`.
+    Directory,
+    /// `--nice` and limits.
+    Limits,
+}
+
+impl Step {
+    /// From its number on the wire; one that is none is the exec.
+    pub(super) fn from_number(number: u32) -> Step {
+        match number {
+            1 => Step::Identity,
+            2 => Step::Directory,
+            3 => Step::Limits,
+            _ => Step::Exec,
+        }
+    }
 }
 
 /// What the warden tells.
@@ -57,7 +87,7 @@ pub(super) enum Answer {
     /// The program runs, and this is its leader.
     Started { id: u64, pid: u32 },
     /// It does not run, for this `errno`.
-    Failed { id: u64, errno: i32 },
+    Failed { id: u64, errno: i32, step: Step },
     /// The leader ended; others of the room may live.
     Exited { id: u64, exit: Exit },
     /// Nothing of the room is left.
@@ -86,6 +116,7 @@ impl Request {
                 for (name, value) in &launch.env {
                     frame.bytes(name).bytes(value);
                 }
+                cage(&mut frame, &launch.cage);
             }
             Request::Stop { signal, grace, .. } => {
                 frame.word(*signal as u32);
@@ -110,12 +141,13 @@ impl Request {
                         .collect::<Option<_>>()?;
                     Request::Start {
                         id,
-                        launch: Launch {
+                        launch: Box::new(Launch {
                             path,
                             name,
                             args,
                             env,
-                        },
+                            cage: cage_of(fields)?,
+                        }),
                     }
                 }
                 2 => {
@@ -135,9 +167,9 @@ impl Answer {
     /// The frame of this answer.
     pub(super) fn encode(&self) -> Vec<u8> {
         let (kind, id, words) = match *self {
-            Answer::Ready => (0, 0, [0, 0]),
-            Answer::Started { id, pid } => (1, id, [pid, 0]),
-            Answer::Failed { id, errno } => (2, id, [errno as u32, 0]),
+            Answer::Ready => (0, 0, [0; 4]),
+            Answer::Started { id, pid } => (1, id, [pid, 0, 0, 0]),
+            Answer::Failed { id, errno, step } => (2, id, [errno as u32, step as u32, 0, 0]),
             Answer::Exited { id, exit } => (3, id, exit_words(exit)),
             Answer::Gone { id, exit } => (4, id, exit_words(exit)),
         };
@@ -149,13 +181,19 @@ impl Answer {
     /// Takes the first whole frame off `buf`; none when more bytes are needed.
     pub(super) fn take(buf: &mut BytesMut) -> io::Result<Option<Answer>> {
         take(buf, |kind, id, fields| {
-            let words = [fields.word()?, fields.word()?];
+            let words = [
+                fields.word()?,
+                fields.word()?,
+                fields.word()?,
+                fields.word()?,
+            ];
             Some(match kind {
                 0 => Answer::Ready,
                 1 => Answer::Started { id, pid: words[0] },
                 2 => Answer::Failed {
                     id,
                     errno: words[0] as i32,
+                    step: Step::from_number(words[1]),
                 },
                 3 => Answer::Exited {
                     id,
@@ -171,20 +209,85 @@ impl Answer {
     }
 }
 
-fn exit_words(exit: Exit) -> [u32; 2] {
+fn exit_words(exit: Exit) -> [u32; 4] {
+    let halves = |limit: u64| [limit as u32, (limit >> 32) as u32];
+    let over = |kind, limit| {
+        let [low, high] = halves(limit);
+        [3, kind, low, high]
+    };
     match exit {
-        Exit::Code(code) => [0, code as u32],
-        Exit::Signal(signal) => [1, signal as u32],
-        Exit::Closed => [2, 0],
+        Exit::Code(code) => [0, code as u32, 0, 0],
+        Exit::Signal(signal) => [1, signal as u32, 0, 0],
+        Exit::Closed => [2, 0, 0, 0],
+        Exit::Over(Limit::Memory(most)) => over(0, most),
+        Exit::Over(Limit::CpuSeconds(most)) => over(1, most),
+        Exit::Over(Limit::Processes(most)) => over(2, most),
     }
 }
 
-fn exit_of(words: [u32; 2]) -> Option<Exit> {
-    Some(match words {
-        [0, code] => Exit::Code(code as i32),
-        [1, signal] => Exit::Signal(signal as i32),
-        [2, _] => Exit::Closed,
+fn exit_of(words: [u32; 4]) -> Option<Exit> {
+    let [form, kind, low, high] = words;
+    let limit = u64::from(high) << 32 | u64::from(low);
+    Some(match (form, kind) {
+        (0, code) => Exit::Code(code as i32),
+        (1, signal) => Exit::Signal(signal as i32),
+        (2, _) => Exit::Closed,
+        (3, 0) => Exit::Over(Limit::Memory(limit)),
+        (3, 1) => Exit::Over(Limit::CpuSeconds(limit)),
+        (3, 2) => Exit::Over(Limit::Processes(limit)),
         _ => return None,
+    })
+}
+
+/// A cage's fields in their order; what may be missing has a count of 0 or 1 before it.
+fn cage(frame: &mut Frame, cage: &Cage) {
+    let identity = cage.identity.as_ref();
+    frame.number(usize::from(identity.is_some()));
+    if let Some(identity) = identity {
+        frame.maybe(identity.uid.map(u64::from));
+        frame.word(identity.gid);
+        frame.number(identity.groups.len());
+        identity.groups.iter().for_each(|group| frame.word(*group));
+    }
+    let directory = cage.directory.as_ref();
+    frame.bytes(directory.map(|path| path.as_os_str()).unwrap_or_default());
+    frame.maybe(cage.nice.map(|nice| nice as u32 as u64));
+    let Limits {
+        memory,
+        cpu_seconds,
+        files,
+        processes,
+    } = cage.limits;
+    for limit in [memory, cpu_seconds, files, processes, cage.user_processes] {
+        frame.maybe(limit);
+    }
+}
+
+/// The other way round. What a program is told of its user is in its environment by then.
+fn cage_of(fields: &mut Fields<'_>) -> Option<Cage> {
+    let identity = match fields.word()? {
+        0 => None,
+        _ => Some(Identity {
+            uid: fields.maybe()?.map(|uid| uid as u32),
+            gid: fields.word()?,
+            groups: (0..fields.word()?)
+                .map(|_| fields.word())
+                .collect::<Option<_>>()?,
+            env: Vec::new(),
+        }),
+    };
+    let directory = Some(fields.bytes()?).filter(|path| !path.is_empty());
+    Some(Cage {
+        identity,
+        directory: directory.map(Into::into),
+        nice: fields.maybe()?.map(|nice| nice as i32),
+        limits: Limits {
+            memory: fields.maybe()?,
+            cpu_seconds: fields.maybe()?,
+            files: fields.maybe()?,
+            processes: fields.maybe()?,
+        },
+        user_processes: fields.maybe()?,
     })
 }
 
@@ -201,6 +304,14 @@ impl Frame {
 
     fn word(&mut self, word: u32) {
         self.0.extend_from_slice(&word.to_le_bytes());
+    }
+
+    /// A number that may be missing.
+    fn maybe(&mut self, number: Option<u64>) {
+        self.word(number.is_some().into());
+        if let Some(number) = number {
+            self.0.extend_from_slice(&number.to_le_bytes());
+        }
     }
 
     /// A length or a count; one that does not fit makes the frame too long to be believed anyway.
@@ -235,6 +346,13 @@ impl Fields<'_> {
 
     fn word(&mut self) -> Option<u32> {
         self.array().map(u32::from_le_bytes)
+    }
+
+    fn maybe(&mut self) -> Option<Option<u64>> {
+        Some(match self.word()? {
+            0 => None,
+            _ => Some(u64::from_le_bytes(self.array()?)),
+        })
     }
 
     fn bytes(&mut self) -> Option<OsString> {
@@ -272,90 +390,4 @@ fn take<T>(
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn text() -> impl Strategy<Value = OsString> {
-        proptest::collection::vec(any::<u8>(), 0..40).prop_map(OsString::from_vec)
-    }
-
-    fn request() -> impl Strategy<Value = Request> {
-        let args = proptest::collection::vec(text(), 0..5);
-        let env = proptest::collection::vec((text(), text()), 0..5);
-        prop_oneof![
-            (any::<u64>(), text(), text(), args, env).prop_map(|(id, path, name, args, env)| {
-                Request::Start {
-                    id,
-                    launch: Launch {
-                        path,
-                        name,
-                        args,
-                        env,
-                    },
-                }
-            }),
-            (any::<u64>(), 1..64i32, any::<u32>()).prop_map(|(id, signal, millis)| {
-                Request::Stop {
-                    id,
-                    signal,
-                    grace: Duration::from_millis(millis.into()),
-                }
-            }),
-            any::<u64>().prop_map(|id| Request::Kill { id }),
-            any::<u64>().prop_map(|at| Request::Until { at }),
-        ]
-    }
-
-    proptest! {
-        #[test]
-        fn requests_arrive_as_they_were_sent_however_they_are_cut(
-            sent in proptest::collection::vec(request(), 1..6),
-            step in 1..200usize,
-        ) {
-            let stream: Vec<u8> = sent.iter().flat_map(Request::encode).collect();
-            let (mut buf, mut heard) = (BytesMut::new(), Vec::new());
-            for piece in stream.chunks(step) {
-                buf.extend_from_slice(piece);
-                while let Some(request) = Request::take(&mut buf).unwrap() {
-                    heard.push(request);
-                }
-            }
-            prop_assert_eq!(heard, sent);
-            prop_assert!(buf.is_empty());
-        }
-
-        #[test]
-        fn any_bytes_are_an_answer_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..99)) {
-            let mut buf = BytesMut::from(&bytes[..]);
-            while let Ok(Some(_)) = Request::take(&mut buf) {}
-            let mut buf = BytesMut::from(&bytes[..]);
-            while let Ok(Some(_)) = Answer::take(&mut buf) {}
-        }
-    }
-
-    #[test]
-    fn answers_arrive_as_they_were_sent() {
-        for answer in [
-            Answer::Ready,
-            Answer::Started { id: 1, pid: 2 },
-            Answer::Failed {
-                id: u64::MAX,
-                errno: libc::ENOENT,
-            },
-            Answer::Exited {
-                id: 3,
-                exit: Exit::Code(255),
-            },
-            Answer::Gone {
-                id: 4,
-                exit: Exit::Signal(9),
-            },
-        ] {
-            let mut buf = BytesMut::from(&answer.encode()[..]);
-            assert_eq!(Answer::take(&mut buf).unwrap(), Some(answer));
-            assert_eq!(Answer::take(&mut buf).unwrap(), None);
-        }
-    }
-}
+mod tests;

@@ -46,6 +46,8 @@ pub struct Config {
     pub restart: Restart,
     /// Where the child's stderr goes.
     pub stderr: Stderr,
+    /// As whom, where and with how much it runs, and how often it is started.
+    pub cage: super::cage::Cage,
 
     /// How the child's output is cut into messages.
     pub server_framing: ServerFraming,

@@ -308,6 +308,9 @@ pub(super) struct Cli {
     #[command(flatten)]
     pub identity: super::identity::Flags,
 
+    #[command(flatten)]
+    pub cage: super::cage::Flags,
+
     /// Keep a room that long after its last client left [default: 0s]
     #[arg(long, value_name = "DURATION", value_parser = values::duration,
           help_heading = "End of a room")]

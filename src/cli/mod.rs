@@ -4,6 +4,7 @@
 //! `flags`, their forms in `values`, what may not stand together in `validate`; the
 //! reference in `docs/cli.md` is printed from the same definitions by [`reference()`].
 
+mod cage;
 #[cfg(feature = "kube")]
 mod cluster;
 mod complaint;
@@ -27,6 +28,7 @@ use std::time::Duration;
 
 use clap::FromArgMatches;
 
+pub use cage::Cage;
 #[cfg(feature = "kube")]
 pub use cluster::{Claims, Cluster, Placement, Route};
 pub use config::{

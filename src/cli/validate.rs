@@ -18,6 +18,7 @@ pub(super) fn validate(cli: Cli) -> Result<Config, String> {
     check_sizes(&cli, client_framing)?;
     let pages = cli.same_origin || !cli.origin.is_empty();
     let identity = super::identity::validate(&cli.identity, pages)?;
+    let cage = super::cage::validate(&cli.cage, cli.connect.is_some())?;
     let mut warnings = warnings(&cli, &server_framing, client_framing);
     warnings.extend(super::tls::warn_of_origins(&cli.tls, &cli.origin));
     let field = |given: &Option<String>, preset: &str| match given {
@@ -73,6 +74,7 @@ pub(super) fn validate(cli: Cli) -> Result<Config, String> {
         oneshot: cli.oneshot,
         restart: cli.restart.unwrap_or(Restart::Never),
         stderr: cli.stderr.unwrap_or(Stderr::Log),
+        cage,
         cache: cli.cache,
         cachepersist: cli.cachepersist,
         max_clients: cli.max_clients,

@@ -95,6 +95,48 @@ pub(super) fn count(text: &str) -> Result<usize, String> {
     }
 }
 
+/// How often; 0 is never.
+pub(super) fn times(text: &str) -> Result<usize, String> {
+    match whole(text) {
+        Some(n) => Ok(n as usize),
+        None => Err("write a whole number, or 0 for never".into()),
+    }
+}
+
+/// A nice value.
+pub(super) fn nice(text: &str) -> Result<i32, String> {
+    match text.parse() {
+        Ok(nice @ -20..=19) if !text.starts_with('+') => Ok(nice),
+        _ => Err("write a whole number from -20 (first served) to 19 (last)".into()),
+    }
+}
+
+/// So many in a time, as the time that each takes: `20`, `20/s`, `0.5/s`, `30/m`, `100/h`.
+pub(super) fn rate(text: &str) -> Result<Duration, String> {
+    let help = || "write how many in a time, like 20/s, 0.5/s or 30/m".to_owned();
+    let (number, unit) = number_and_unit(text).ok_or_else(help)?;
+    let period = match unit {
+        "" | "/s" => 1.0,
+        "/m" => 60.0,
+        "/h" => 3600.0,
+        _ => return Err(help()),
+    };
+    match Duration::try_from_secs_f64(period / number) {
+        // A million a second is more than any machine starts.
+        Ok(every) if every <= LONGEST && every >= Duration::from_micros(1) => Ok(every),
+        _ => Err(help()),
+    }
+}
+
+/// A user or group as the system may know it.
+pub(super) fn named_owner(text: &str) -> Result<String, String> {
+    let visible = |c: char| !c.is_control() && !c.is_whitespace();
+    match !text.is_empty() && !text.starts_with(':') && text.chars().all(visible) {
+        true => Ok(text.to_owned()),
+        false => Err("write a name or a number".into()),
+    }
+}
+
 /// How many rooms: at least one, where there is no fleet to be a gateway of.
 pub(super) fn rooms(text: &str) -> Result<usize, String> {
     match cfg!(feature = "kube") && text == "0" {

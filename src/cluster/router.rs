@@ -288,6 +288,7 @@ impl Router {
                 R::NoMoreRooms
                 | R::NoMorePorts
                 | R::ServerFull
+                | R::SpawnRate(_)
                 | R::Draining
                 | R::Suspended
                 | R::OutOfIds,
@@ -297,7 +298,10 @@ impl Router {
                 Step::Again
             }
             // It has no such room any more, and will give up its claim.
-            (R::NoMoreRooms | R::NoMorePorts | R::Draining | R::Suspended, Role::Owner) => {
+            (
+                R::NoMoreRooms | R::NoMorePorts | R::SpawnRate(_) | R::Draining | R::Suspended,
+                Role::Owner,
+            ) => {
                 self.learned.forget(room);
                 Step::Hold(Turned::Room(refusal))
             }
@@ -434,6 +438,8 @@ fn refusal(label: &str) -> Option<Refusal> {
         Refusal::RoomFull,
         Refusal::NoMoreRooms,
         Refusal::NoMorePorts,
+        Refusal::SpawnRate(1),
+        Refusal::CrashLoop(None),
         Refusal::Draining,
         Refusal::Ending,
         Refusal::ClaimUnavailable,

@@ -127,6 +127,14 @@ impl Denied {
         }
     }
 
+    /// Seconds until another try can be worth it.
+    fn again(self) -> u64 {
+        match self {
+            Denied::Room(refusal) => refusal.again(),
+            _ => 1,
+        }
+    }
+
     /// Whether only an HTTP status says it, whatever `--refuse` asks for.
     pub(super) fn is_http(&self) -> bool {
         matches!(self, Denied::At(_))
@@ -182,7 +190,7 @@ impl IntoResponse for Denied {
         }
         match self.status() {
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(self.again()));
             }
             StatusCode::UPGRADE_REQUIRED => {
                 headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));

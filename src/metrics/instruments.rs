@@ -21,9 +21,16 @@ const CONNECTIONS: &str = "scalesocket_connections";
 const UNIQUE_CONNECTIONS: &str = "scalesocket_unique_connections";
 const CHILD_CPU: &str = "scalesocket_child_cpu_seconds_total";
 const CHILD_MEMORY: &str = "scalesocket_child_memory_bytes";
+const CHILD_PROCESSES: &str = "scalesocket_child_processes";
 
 /// The metrics with a series per room, whose number the exporter must be told.
-const PER_ROOM: [&str; 4] = [CONNECTIONS, UNIQUE_CONNECTIONS, CHILD_CPU, CHILD_MEMORY];
+const PER_ROOM: [&str; 5] = [
+    CONNECTIONS,
+    UNIQUE_CONNECTIONS,
+    CHILD_CPU,
+    CHILD_MEMORY,
+    CHILD_PROCESSES,
+];
 
 /// From a shell that is in memory to a game that loads its world.
 const SPAWN_BUCKETS: [f64; 13] = [
@@ -156,14 +163,20 @@ pub(super) fn declare(
     );
     table.room_seconds(
         CHILD_CPU,
-        "Processor time that the room's child has used, user and system.",
+        "Processor time that the room's child and all it started have used, user and system.",
         |room| room.cpu_seconds,
     );
     table.room_gauge(
         CHILD_MEMORY,
         "By",
-        "Resident memory of the room's child.",
+        "Memory of the room's child and all it started.",
         |room| room.memory_bytes,
+    );
+    table.room_gauge(
+        CHILD_PROCESSES,
+        "",
+        "Processes of the room's child and all it started.",
+        |room| room.processes,
     );
 
     table.gauge(

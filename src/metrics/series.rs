@@ -20,10 +20,13 @@ pub struct RoomFigures {
     pub lag_bytes: u64,
     /// Bytes waiting on their way to the child.
     pub inbox_bytes: u64,
-    /// Processor time the child has used; `None` while there is no process to ask.
+    /// Processor time that the child and all it started have used; `None` while there is no process
+    /// to ask.
     pub cpu_seconds: Option<f64>,
-    /// Resident memory of the child; `None` while there is no process to ask.
+    /// Memory of the child and all it started; `None` while there is no process to ask.
     pub memory_bytes: Option<u64>,
+    /// Processes of the child and all it started; `None` while there is no process to ask.
+    pub processes: Option<u64>,
 }
 
 /// A room's place in the figures; dropping it takes the room and its series out and frees the slot.

@@ -37,6 +37,7 @@ fn figures() -> RoomFigures {
         inbox_bytes: 60,
         cpu_seconds: Some(1.25),
         memory_bytes: Some(7_000_000),
+        processes: Some(2),
     }
 }
 
@@ -55,6 +56,7 @@ fn ten_thousand_rooms_have_ten_thousand_series_and_nothing_overflows() {
             "scalesocket_unique_connections",
             "scalesocket_child_cpu_seconds_total",
             "scalesocket_child_memory_bytes",
+            "scalesocket_child_processes",
         ] {
             assert_eq!(
                 lines.iter().filter(|line| line.0 == name).count(),

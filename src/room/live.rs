@@ -22,7 +22,7 @@ use super::options::Options;
 use super::outgoing::Outgoing;
 use super::rooms::RoomEvent;
 use super::users::Users;
-use crate::child::PortLease;
+use crate::child::{Gauge, PortLease, Usage};
 use crate::frame::{ClientId, Encoder};
 use crate::metrics::{Metrics, RoomFigures, Unique};
 
@@ -63,6 +63,17 @@ pub(super) struct Hall {
     pub(super) unique: Unique,
 }
 
+/// What a room was given when it was opened.
+#[derive(Debug)]
+pub(super) struct Opening {
+    /// What it remembers of its last life.
+    pub(super) history: Option<History>,
+    /// Where its children listen.
+    pub(super) port: Option<PortLease>,
+    /// When the first of them may start.
+    pub(super) turn: tokio::time::Instant,
+}
+
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Room {
@@ -78,6 +89,8 @@ pub struct Room {
     pub(super) port: Option<PortLease>,
     /// Who is in, of those who have proved who they are.
     pub(super) users: Users,
+    /// When the first of them may start.
+    pub(super) turn: tokio::time::Instant,
     /// Whether somebody hears: the supervisor watches it.
     pub(super) occupied: watch::Sender<bool>,
     /// How many places may still say something.
@@ -86,6 +99,8 @@ pub struct Room {
     /// True once the room is gone from the registry: its name may be used again.
     pub(super) gone: watch::Sender<bool>,
     pub(super) pid: AtomicU32,
+    /// Tells what the child uses, while there is one.
+    pub(super) gauge: Mutex<Option<Arc<Gauge>>>,
     pub(super) restarts: AtomicU32,
     metadata: Mutex<Option<Bytes>>,
     /// Join messages, to be said again to a new child; none unless children are started again.
@@ -152,10 +167,12 @@ pub struct Stats {
     pub backlog_bytes: usize,
     /// Bytes on their way to the child.
     pub inbox_bytes: usize,
-    /// Processor time of the child, where the platform tells.
+    /// Processor time of the child and all it started, where the platform tells.
     pub cpu_seconds: Option<f64>,
-    /// Resident memory of the child, where the platform tells.
+    /// Memory of the child and all it started, where the platform tells.
     pub memory_bytes: Option<u64>,
+    /// How many processes these are, where the platform tells.
+    pub processes: Option<u64>,
     /// What the child stored with `_meta`; null if nothing.
     pub metadata: serde_json::Value,
 }
@@ -165,11 +182,15 @@ impl Room {
         name: RoomName,
         options: &Options,
         encoder: Arc<Encoder>,
-        history: Option<History>,
         metrics: Metrics,
         events: broadcast::Sender<RoomEvent>,
-        port: Option<PortLease>,
+        opening: Opening,
     ) -> Self {
+        let Opening {
+            history,
+            port,
+            turn,
+        } = opening;
         let hall = Hall {
             feed: Feed::new(options.backlog, options.slow),
             phase: Phase::Starting,
@@ -186,11 +207,13 @@ impl Room {
             events,
             port,
             users: Users::default(),
+            turn,
             occupied: watch::Sender::new(false),
             speakers: watch::Sender::new(0),
             orders: watch::Sender::new(Order::Live),
             gone: watch::Sender::new(false),
             pid: AtomicU32::new(0),
+            gauge: Mutex::default(),
             restarts: AtomicU32::new(0),
             metadata: Mutex::new(None),
             greetings: options.restart.then(Mutex::default),
@@ -223,7 +246,7 @@ impl Room {
     /// The room as it is now.
     pub fn stats(&self) -> Stats {
         let pid = self.pid();
-        let usage = pid.and_then(crate::child::usage);
+        let usage = self.usage();
         let (connections, unique_connections, state, lag_bytes, backlog_bytes) = {
             let hall = self.hall.lock();
             let feed = &hall.feed;
@@ -254,14 +277,15 @@ impl Room {
             backlog_bytes,
             inbox_bytes: self.inbox.used(),
             cpu_seconds: usage.as_ref().map(|usage| usage.cpu_seconds),
-            memory_bytes: usage.as_ref().map(|usage| usage.memory_bytes),
+            memory_bytes: usage.as_ref().and_then(|usage| usage.memory_bytes),
+            processes: usage.as_ref().and_then(|usage| usage.processes),
             metadata: self.metadata(),
         }
     }
 
     /// The figures of the room's metrics.
     pub(super) fn figures(&self) -> RoomFigures {
-        let usage = self.pid().and_then(crate::child::usage);
+        let usage = self.usage();
         let hall = self.hall.lock();
         RoomFigures {
             connections: hall.feed.len() as u64,
@@ -269,8 +293,15 @@ impl Room {
             lag_bytes: hall.feed.largest_lag(),
             inbox_bytes: self.inbox.used() as u64,
             cpu_seconds: usage.as_ref().map(|usage| usage.cpu_seconds),
-            memory_bytes: usage.as_ref().map(|usage| usage.memory_bytes),
+            memory_bytes: usage.as_ref().and_then(|usage| usage.memory_bytes),
+            processes: usage.as_ref().and_then(|usage| usage.processes),
         }
+    }
+
+    /// Not under any lock: a look at `/proc` takes its time.
+    fn usage(&self) -> Option<Usage> {
+        let gauge = self.gauge.lock().clone();
+        gauge.and_then(|gauge| gauge.usage())
     }
 
     fn pid(&self) -> Option<u32> {

@@ -11,6 +11,8 @@ mod backlog;
 #[doc(hidden)]
 pub mod bench;
 mod close;
+mod crashes;
+mod end;
 mod feed;
 mod flights;
 mod gather;
@@ -26,12 +28,14 @@ mod piece;
 mod place;
 mod pumps;
 mod rooms;
+mod starts;
 mod supervisor;
 mod turns;
 mod twin;
 mod users;
 
 pub use close::Close;
+pub use crashes::CrashLoop;
 pub(crate) use feed::Next;
 pub use feed::Slow;
 pub use history::Keep;

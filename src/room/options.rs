@@ -68,6 +68,10 @@ pub struct Options {
     pub start_timeout: Duration,
     /// Whether a child that failed is started again.
     pub restart: bool,
+    /// The time that each start of a program takes of what all may have; none = no limit.
+    pub spawn_every: Option<Duration>,
+    /// Failures in a row after which a room is refused for a while; none = never.
+    pub crash_limit: Option<usize>,
     /// What becomes of stderr.
     pub stderr: Stderr,
     /// Whether the end of the child's output is the end of the room (TCP): with pipes a child may

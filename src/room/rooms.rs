@@ -12,13 +12,15 @@ use tokio_util::task::TaskTracker;
 
 use super::admission::{Admission, Admitted};
 use super::close::Close;
+use super::crashes::{CrashLoop, Crashes};
 use super::flights::{Boarding, Flights, Pilot};
 use super::history::History;
-use super::live::{Order, Room, Shut};
+use super::live::{Opening, Order, Room, Shut};
 use super::name::RoomName;
 use super::options::Options;
 use super::ownership::{Claim, Owner, Ownership, Unclaimed};
 use super::place::{Newcomer, Place};
+use super::starts::Starts;
 use super::supervisor;
 use crate::child::{Exit, Starter};
 use crate::frame::{ClientId, Encoder};
@@ -68,6 +70,12 @@ pub enum Refusal {
     /// No TCP port is left for another child.
     #[error("no port is left for another room")]
     NoMorePorts,
+    /// Programs are started as fast as they may be; so many seconds, and there is room again.
+    #[error("more rooms are opened than programs may be started; again in {0} s")]
+    SpawnRate(u64),
+    /// The room's program failed too often; only the server that saw it knows how.
+    #[error("{}", .0.map_or("crash loop; again soon".to_owned(), |seen| seen.to_string()))]
+    CrashLoop(Option<CrashLoop>),
     /// The server is draining, and the room does not live.
     #[error("the server is draining and opens no more rooms")]
     Draining,
@@ -98,12 +106,23 @@ impl Refusal {
             Refusal::RoomFull => "room_full",
             Refusal::NoMoreRooms => "too_many_rooms",
             Refusal::NoMorePorts => "no_ports",
+            Refusal::SpawnRate(_) => "spawn_rate",
+            Refusal::CrashLoop(_) => "crash_loop",
             Refusal::Draining => "draining",
             Refusal::Ending => "ending",
             Refusal::Elsewhere(_) => "elsewhere",
             Refusal::ClaimUnavailable => "claim_unavailable",
             Refusal::Suspended => "suspended",
             Refusal::OutOfIds => "out_of_ids",
+        }
+    }
+
+    /// Seconds until another try can be worth it.
+    pub fn again(self) -> u64 {
+        match self {
+            Refusal::SpawnRate(again) => again,
+            Refusal::CrashLoop(Some(crashes)) => crashes.again,
+            _ => 1,
         }
     }
 }
@@ -153,6 +172,8 @@ pub(super) struct Registry {
     kept: Mutex<IndexMap<RoomName, History>>,
     ends: Mutex<std::collections::VecDeque<LastEnd>>,
     admission: Arc<Admission>,
+    pub(super) starts: Starts,
+    pub(super) crashes: Crashes,
     next_id: AtomicU32,
     draining: AtomicBool,
     /// Whether rooms may not be opened, until they may again.
@@ -186,6 +207,8 @@ impl Rooms {
         let encoder = Arc::new(Encoder::new(&options.client_framing));
         let admission = Admission::new(options.max_clients, options.max_clients_per_ip);
         Rooms(Arc::new(Registry {
+            starts: Starts::new(options.spawn_every),
+            crashes: Crashes::new(options.crash_limit),
             options: Arc::new(options),
             starter,
             metrics,
@@ -402,7 +425,7 @@ impl Registry {
         let room = match (&known, &self.ownership) {
             (Some(room), _) => Arc::clone(room),
             (None, Some(ownership)) if claim.is_none() => {
-                let most = self.may_open(&live)?;
+                let most = self.may_open(name, &live)?;
                 return Ok(Entered::Unclaimed(admitted, Arc::clone(ownership), most));
             }
             (None, _) => self.open(name, &live)?,
@@ -439,13 +462,19 @@ impl Registry {
     }
 
     /// How many rooms more there may be: at least one.
-    fn may_open(&self, live: &HashMap<RoomName, Arc<Room>>) -> Result<usize, Refusal> {
+    fn may_open(
+        &self,
+        name: &RoomName,
+        live: &HashMap<RoomName, Arc<Room>>,
+    ) -> Result<usize, Refusal> {
         if self.draining.load(Relaxed) {
             return Err(Refusal::Draining);
         }
         if self.suspended.load(Relaxed) {
             return Err(Refusal::Suspended);
         }
+        let crashes = self.crashes.check(name, tokio::time::Instant::now());
+        crashes.map_err(|crashes| Refusal::CrashLoop(Some(crashes)))?;
         match self.options.max_rooms.saturating_sub(live.len()) {
             0 => Err(Refusal::NoMoreRooms),
             more => Ok(more),
@@ -457,8 +486,11 @@ impl Registry {
         name: &RoomName,
         live: &HashMap<RoomName, Arc<Room>>,
     ) -> Result<Arc<Room>, Refusal> {
-        self.may_open(live)?;
+        self.may_open(name, live)?;
         let port = self.starter.lease().map_err(|_| Refusal::NoMorePorts)?;
+        let turn = self.starts.reserve(tokio::time::Instant::now());
+        let turn =
+            turn.map_err(|wait| Refusal::SpawnRate(wait.as_millis().div_ceil(1000) as u64))?;
         let history = self.options.history.map(|keep| {
             let kept = self.kept.lock().shift_remove(name);
             kept.unwrap_or_else(|| History::new(keep, self.options.backlog))
@@ -467,10 +499,13 @@ impl Registry {
             name.clone(),
             &self.options,
             Arc::clone(&self.encoder),
-            history,
             self.metrics.clone(),
             self.events.clone(),
-            port,
+            Opening {
+                history,
+                port,
+                turn,
+            },
         )))
     }
 

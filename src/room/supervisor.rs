@@ -3,7 +3,6 @@
 //! It starts the child and its pumps, watches for what ends a room, walks the stop ladder (inbox
 //! and EOF, the signal, KILL) and frees the name. It never touches data, and nothing outlives it.
 
-use std::borrow::Cow;
 use std::ffi::OsString;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -16,12 +15,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::close::Close;
+use super::crashes;
+use super::end::{End, is_failure};
 use super::live::{Order, Phase, Room};
 use super::options::Stderr;
 use super::ownership::Claim;
 use super::pumps;
 use super::rooms::Registry;
-use crate::child::{Child, Exit, Input, Life, Output, StartError};
+use crate::child::{Child, Exit, Input, Life, Output};
 use crate::frame::Broken;
 
 /// The first and the longest wait before a failed child is started again.
@@ -35,69 +36,6 @@ const LAST_OUTPUT: Duration = Duration::from_secs(30);
 
 /// The label of the end of rooms whose server has lost the right to them.
 pub const FENCED: &str = "fenced";
-
-/// Why a room ends: what its clients read, what the metrics count, how its child ended.
-#[derive(Debug)]
-struct End {
-    close: Close,
-    label: Cow<'static, str>,
-    exit: Option<Exit>,
-}
-
-impl End {
-    fn new(close: Close, label: impl Into<Cow<'static, str>>) -> Self {
-        End {
-            close,
-            label: label.into(),
-            exit: None,
-        }
-    }
-
-    /// By the server's order.
-    fn ordered(order: &Order, exit: Option<Exit>) -> Self {
-        match order {
-            Order::End(close, label) => End {
-                exit,
-                ..End::new(close.clone(), *label)
-            },
-            Order::Live => End::new(Close::new(Close::GOING_AWAY, "ended"), "ended"),
-        }
-    }
-
-    /// The same end, with a child that ended so.
-    fn after(self, exit: Exit) -> Self {
-        End {
-            exit: Some(exit),
-            ..self
-        }
-    }
-
-    /// The child's output cannot be read on.
-    fn broken(reason: String) -> Self {
-        End::new(Close::new(Close::ERROR, reason), "bad_output")
-    }
-
-    fn exited(exit: Exit) -> Self {
-        let code = match exit {
-            Exit::Code(0) | Exit::Closed => Close::OK,
-            Exit::Code(_) | Exit::Signal(_) => Close::ERROR,
-        };
-        let reason = exit.to_string();
-        End {
-            close: Close::new(code, reason.clone()),
-            label: reason.into(),
-            exit: Some(exit),
-        }
-    }
-
-    fn cannot_start(error: &StartError) -> Self {
-        End {
-            close: Close::new(Close::ERROR, format!("cannot start: {error}")),
-            label: "cannot_start".into(),
-            exit: Some(Exit::Code(error.shell_status().into())),
-        }
-    }
-}
 
 /// The variable with the token of the room's claim.
 const TOKEN: &str = "SCALESOCKET_FENCING_TOKEN";
@@ -133,6 +71,13 @@ pub(super) async fn run(
     drop(series);
     registry.metrics.room_ended(&end.label);
     let age = room.opened.elapsed();
+    if !registry.options.isolate {
+        // Before the name is free: whoever waits for it is refused, too.
+        let now = Instant::now();
+        let soon = now.saturating_duration_since(room.turn) < crashes::SOON;
+        let failure = end.failure().filter(|_| soon);
+        registry.crashes.ended(&room.name, failure, now);
+    }
     // Before the name is free: who asks for the room next must not be told that it is ours.
     drop(claim);
     registry.remove(&room, &end.close, end.exit);
@@ -173,16 +118,39 @@ enum Happened {
 
 impl Supervisor<'_> {
     async fn live(mut self) -> End {
+        let mut turn = self.room.turn;
         loop {
+            if let Some(end) = self.wait_for(turn).await {
+                return end;
+            }
             match self.one_child().await {
                 Turn::Over(end) => return end,
                 Turn::Again(exit) => {
                     if let Some(end) = self.back_off(exit).await {
                         return end;
                     }
+                    turn = self.registry.starts.reserve_in_any_case(Instant::now());
                 }
             }
         }
+    }
+
+    /// Waits until a program may be started, or finds that there is to be none.
+    async fn wait_for(&self, turn: Instant) -> Option<End> {
+        if turn <= Instant::now() {
+            return None;
+        }
+        let room = self.room;
+        let mut orders = room.orders.subscribe();
+        let order = tokio::select! {
+            order = orders.wait_for(|order| *order != Order::Live) => order.ok().map(|o| o.clone()),
+            () = sleep_until(turn) => None,
+        };
+        if let Some(order) = order {
+            return Some(End::ordered(&order, None));
+        }
+        let left = self.registry.options.linger.is_zero() && room.end_if_empty();
+        left.then(|| End::new(Close::new(Close::GOING_AWAY, "everybody left"), "empty"))
     }
 
     /// One child, from its start until all it started is gone.
@@ -211,9 +179,11 @@ impl Supervisor<'_> {
             input,
             output,
             stderr,
+            gauge,
             mut life,
         } = child;
         room.pid.store(pid.unwrap_or(0), Relaxed);
+        *room.gauge.lock() = gauge;
         room.set_phase(Phase::Running);
         info!(room = %room.name, pid, "child started");
         let mut pumps = Pumps::start(room, self.registry, input, output, stderr);
@@ -238,6 +208,7 @@ impl Supervisor<'_> {
                     life.stop();
                     life.gone().await;
                     room.pid.store(0, Relaxed);
+                    *room.gauge.lock() = None;
                     self.registry.metrics.child_exited(&exit.to_string());
                     pumps.end().await;
                     return Turn::Again(exit);
@@ -283,6 +254,7 @@ impl Supervisor<'_> {
         life.stop();
         let exit = life.gone().await;
         room.pid.store(0, Relaxed);
+        *room.gauge.lock() = None;
         self.registry.metrics.child_exited(&exit.to_string());
         pumps.end().await;
         Turn::Over(End {
@@ -444,10 +416,6 @@ impl Supervisor<'_> {
         room.greet_again();
         None
     }
-}
-
-fn is_failure(exit: Exit) -> bool {
-    !matches!(exit, Exit::Code(0) | Exit::Closed)
 }
 
 /// The pump tasks of one child.

@@ -431,7 +431,7 @@ const BAD: &[&str] = &[
 
 #[test]
 fn every_documented_form_means_what_the_reference_says() {
-    for (flags, holds) in FORMS.iter().chain(identity::FORMS) {
+    for (flags, holds) in FORMS.iter().chain(identity::FORMS).chain(cage::FORMS) {
         let config = config(&with_cat(flags));
         assert!(holds(&config), "{flags}: {config:#?}");
     }
@@ -439,7 +439,7 @@ fn every_documented_form_means_what_the_reference_says() {
 
 #[test]
 fn a_variable_means_what_its_flag_means() {
-    for (flags, holds) in FORMS.iter().chain(identity::FORMS) {
+    for (flags, holds) in FORMS.iter().chain(identity::FORMS).chain(cage::FORMS) {
         let variables = as_variables(flags);
         let line = if flags.contains("--connect") {
             ""
@@ -453,7 +453,7 @@ fn a_variable_means_what_its_flag_means() {
 
 #[test]
 fn a_bad_value_is_refused_in_one_sentence_that_names_it() {
-    for flags in BAD.iter().chain(identity::BAD) {
+    for flags in BAD.iter().chain(identity::BAD).chain(cage::BAD) {
         let sentence = refused(&with_cat(flags));
         let flag = flags.split([' ', '=']).next().unwrap_or_default();
         let flag = match flag {
@@ -472,7 +472,7 @@ fn a_bad_value_is_refused_in_one_sentence_that_names_it() {
 
 #[test]
 fn a_bad_variable_is_refused_by_its_own_name() {
-    for flags in BAD.iter().chain(identity::BAD) {
+    for flags in BAD.iter().chain(identity::BAD).chain(cage::BAD) {
         let variables = as_variables(flags);
         let sentence = refused_in(&borrowed(&variables), "cat");
         let [(name, _)] = &variables[..] else {
@@ -484,7 +484,7 @@ fn a_bad_variable_is_refused_by_its_own_name() {
 
 #[test]
 fn every_flag_and_every_value_is_tried_above() {
-    let free_text = ["joinmsg", "leavemsg", "staticdir"];
+    let free_text = ["joinmsg", "leavemsg", "staticdir", "chdir"];
     for arg in cli::command().get_arguments() {
         let Some(long) = arg.get_long() else { continue };
         let spellings = arg
@@ -499,13 +499,17 @@ fn every_flag_and_every_value_is_tried_above() {
                 FORMS
                     .iter()
                     .chain(identity::FORMS)
+                    .chain(cage::FORMS)
                     .any(|(line, _)| tried(line))
                     || tried_in_fleets(&flag),
                 "no form of {flag}"
             );
             if arg.get_action().takes_values() && !free_text.contains(&long) {
                 assert!(
-                    BAD.iter().chain(identity::BAD).any(|line| tried(line))
+                    BAD.iter()
+                        .chain(identity::BAD)
+                        .chain(cage::BAD)
+                        .any(|line| tried(line))
                         || spoilt_in_fleets(&flag),
                     "no bad value of {flag}"
                 );

@@ -1,5 +1,6 @@
 //! Given a command line and an environment, what is configured, or which one sentence is said.
 
+mod cage;
 #[cfg(feature = "kube")]
 mod cluster;
 mod contradictions;

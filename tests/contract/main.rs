@@ -8,6 +8,7 @@
 mod harness;
 
 mod backpressure;
+mod cage;
 mod compression;
 mod endings;
 mod environment;

@@ -20,6 +20,8 @@
 //! | `alone FILE` | creates the file; one that is there already is told to stderr as `not alone` |
 //! | `after MS` | lets so many milliseconds pass |
 //! | `exit CODE`, `dies SIGNAL` | ends by itself |
+//! | `eat` | takes memory, a MiB after the other, until it gets no more, and ends with 3 |
+//! | `crowd N MIB` | starts N processes with so much memory each, and sleeps with them |
 //! | `forks`, `daemon`, `quiet-daemon` | leaves a sleeping process behind and prints its id |
 //! | `env`, `args`, `fds`, `pid`, `nofile` | prints what it was given |
 //! | `packets`, `packets-to-all` | reflects gwsocket packets to the sender, or to everyone |
@@ -30,6 +32,7 @@
 use std::io::{self, BufRead, Read, Write};
 use std::process::ExitCode;
 
+mod memory;
 mod packets;
 mod processes;
 mod tcp;
@@ -84,6 +87,9 @@ fn act(verb: &str, rest: &[String]) -> io::Result<Option<u8>> {
         "after" => std::thread::sleep(std::time::Duration::from_millis(number(rest, 0)?)),
         "exit" => return Ok(Some(number(rest, 0)?)),
         "dies" => processes::dies(word(rest, 0)?)?,
+        "eat" => return Ok(Some(memory::eat())),
+        "crowd" => memory::crowd(number(rest, 0)?, word(rest, 1)?)?,
+        "hold" => memory::hold(number(rest, 0)?)?,
         "forks" => processes::forks()?,
         "daemon" => processes::daemon(processes::Daemon::HoldsOurPipes)?,
         "quiet-daemon" => processes::daemon(processes::Daemon::LetsGo)?,

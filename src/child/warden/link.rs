@@ -5,7 +5,7 @@
 //! then says so.
 
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, HashSet, VecDeque},
     io,
     os::fd::{AsFd, AsRawFd},
     sync::{
@@ -30,8 +30,11 @@ use tokio::{
 
 use super::END_WITHIN;
 use crate::child::{
-    Exit, PortLease, fdpass, tree,
-    wire::{Answer, Launch, Request},
+    Exit, PortLease,
+    cgroup::Division,
+    fdpass, tree,
+    usage::{Stray, Strays},
+    wire::{Answer, Launch, Request, Step},
 };
 
 /// The wardens of this process that are not reaped, whom nobody may reap or kill by accident.
@@ -45,7 +48,10 @@ static REAPING: Mutex<()> = Mutex::new(());
 pub(in crate::child) struct Link {
     socket: UnixStream,
     pub(super) pid: i32,
+    /// Where rooms have cgroups.
+    pub(in crate::child) division: Option<Division>,
     state: Mutex<State>,
+    strays: Strays,
     /// Something was put into the outbox, or it was closed.
     filled: Notify,
     next_id: AtomicU64,
@@ -79,8 +85,8 @@ struct Place {
 /// How far one room's program has come.
 #[derive(Debug, Clone, Copy, Default)]
 pub(in crate::child) struct Progress {
-    /// Its process id, or the `errno` of why it does not run.
-    pub(in crate::child) started: Option<Result<u32, i32>>,
+    /// Its process id, or why it does not run.
+    pub(in crate::child) started: Option<Result<u32, (i32, Step)>>,
     /// How the leader ended.
     pub(in crate::child) exit: Option<Exit>,
     /// Nothing of it is left.
@@ -89,10 +95,12 @@ pub(in crate::child) struct Progress {
 
 impl Link {
     /// A link to the warden `pid` over a socket that does not block.
-    pub(super) fn new(socket: UnixStream, pid: i32) -> Arc<Link> {
+    pub(super) fn new(socket: UnixStream, pid: i32, division: Option<Division>) -> Arc<Link> {
         Arc::new(Link {
             socket,
             pid,
+            division,
+            strays: Strays::default(),
             state: Mutex::default(),
             filled: Notify::new(),
             next_id: AtomicU64::new(1),
@@ -109,6 +117,7 @@ impl Link {
         port: Option<PortLease>,
     ) -> Option<(u64, watch::Receiver<Progress>)> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let launch = Box::new(launch);
         let frame = Request::Start { id, launch }.encode();
         let (progress, watching) = watch::channel(Progress::default());
         let mut state = self.state.lock();
@@ -142,6 +151,24 @@ impl Link {
             drop(state);
             self.filled.notify_one();
         }
+    }
+
+    /// The warden's process id.
+    pub(in crate::child) fn warden(&self) -> i32 {
+        self.pid
+    }
+
+    /// Processes that left the ones they descend from.
+    pub(in crate::child) fn strays(&self) -> Arc<Vec<Stray>> {
+        self.strays.of(self.pid, || {
+            let state = self.state.lock();
+            let leaders = state
+                .rooms
+                .values()
+                .map(|place| place.progress.borrow().started);
+            let pids = leaders.filter_map(|started| Some(started?.ok()? as i32));
+            pids.collect::<HashSet<_>>()
+        })
     }
 
     /// Tells the warden until when programs may live.
@@ -214,10 +241,13 @@ impl Link {
 
         self.state.lock().closed = true;
         self.filled.notify_one();
-        let pid = self.pid;
+        let (pid, division) = (self.pid, self.division.clone());
         let swept = tokio::task::spawn_blocking(move || {
             reap_warden(pid);
             sweep();
+            if let Some(division) = division {
+                division.sweep(pid);
+            }
         });
         let _ = swept.await;
         let (rooms, unsent) = {
@@ -275,11 +305,11 @@ impl Link {
                         .send_modify(|progress| progress.exit = Some(exit));
                 }
             }
-            Answer::Failed { id, errno } => {
+            Answer::Failed { id, errno, step } => {
                 if let Some(place) = state.rooms.remove(&id) {
                     place
                         .progress
-                        .send_modify(|progress| progress.started = Some(Err(errno)));
+                        .send_modify(|progress| progress.started = Some(Err((errno, step))));
                     place.leave(None);
                 }
             }

@@ -5,6 +5,7 @@
 //! them all. The server only ever talks to it: [`Warden`] and the link are the server's end of that
 //! talk, the other files here are the warden's.
 
+mod confined;
 mod link;
 mod process;
 mod rooms;
@@ -26,7 +27,7 @@ use std::{
 use tokio::{net::UnixStream, time::timeout};
 use tokio_util::task::TaskTracker;
 
-use super::{clock, tree, wire::Answer};
+use super::{cgroup::Division, clock, tree, wire::Answer};
 pub(super) use link::{Link, Progress};
 use link::{WARDENS, reap_strangers, reap_warden};
 pub use process::run_if_warden;
@@ -49,6 +50,8 @@ pub struct Options {
     /// Whether this process has no other children that anybody waits for: then those it adopts,
     /// as PID 1 must, are reaped.
     pub reap: bool,
+    /// Our own cgroup, if it is divided: then each room gets a part.
+    pub division: Option<Division>,
 }
 
 impl Default for Options {
@@ -63,6 +66,7 @@ impl Default for Options {
             program,
             soft_nofile: None,
             reap: true,
+            division: None,
         }
     }
 }
@@ -101,6 +105,7 @@ impl Warden {
         let pid = Command::new(&options.program)
             .arg0(NAME)
             .arg(soft_nofile.to_string())
+            .args(options.division.iter().flat_map(Division::words))
             .env_clear()
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .spawn()?
@@ -113,7 +118,7 @@ impl Warden {
             return Err(error);
         }
         ours.set_nonblocking(true)?;
-        let link = Link::new(UnixStream::from_std(ours)?, pid);
+        let link = Link::new(UnixStream::from_std(ours)?, pid, options.division.clone());
         // The tasks end with the link, which ends when the socket does: nobody waits for them.
         let tasks = TaskTracker::new();
         tasks.spawn(Arc::clone(&link).speak());

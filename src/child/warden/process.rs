@@ -23,12 +23,18 @@ use nix::{
     unistd::{dup2_stdin, setsid},
 };
 
-use super::{NAME, rooms::Rooms, spawn::Spawner};
+use super::{
+    NAME,
+    confined::Confined,
+    rooms::Rooms,
+    spawn::{Failed, Spawner},
+};
 use crate::child::{
+    cgroup::Division,
     clock,
     fdpass::{self, Brought},
     nofile, tree,
-    wire::{Answer, Request},
+    wire::{Answer, Request, Step},
 };
 
 /// Requests served before the loop looks at deaths again: a start may take a millisecond.
@@ -46,20 +52,31 @@ pub fn run_if_warden() -> Option<ExitCode> {
         return None;
     }
     let soft_nofile = args.next()?.to_str()?.parse().ok()?;
-    Some(match Process::begin(soft_nofile).and_then(Process::run) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("the warden failed: {error}");
-            tree::end_all(|_| false, Duration::MAX);
-            ExitCode::FAILURE
-        }
-    })
+    let division = match (args.next(), args.next()) {
+        (Some(directory), Some(controllers)) => Some(Division::from_words(
+            directory.into(),
+            controllers.to_str()?,
+        )),
+        _ => None,
+    };
+    Some(
+        match Process::begin(soft_nofile, division).and_then(Process::run) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("the warden failed: {error}");
+                tree::end_all(|_| false, Duration::MAX);
+                ExitCode::FAILURE
+            }
+        },
+    )
 }
 
 struct Process {
     socket: UnixStream,
     deaths: UnixStream,
     spawner: Spawner,
+    /// Where rooms have cgroups.
+    division: Option<Division>,
     rooms: Rooms,
     /// Bytes heard that are not a whole request yet.
     heard: BytesMut,
@@ -75,7 +92,7 @@ struct Process {
 
 impl Process {
     /// Becomes a process that nothing but the end of the server ends.
-    fn begin(soft_nofile: u64) -> io::Result<Process> {
+    fn begin(soft_nofile: u64, division: Option<Division>) -> io::Result<Process> {
         // What a careless parent left open would reach every child of every room.
         #[cfg(target_os = "linux")]
         // SAFETY: this is the first thing the process does: nothing here owns a descriptor yet.
@@ -121,6 +138,7 @@ impl Process {
             socket,
             deaths,
             spawner,
+            division,
             rooms: Rooms::default(),
             heard: BytesMut::new(),
             stdios: VecDeque::new(),
@@ -138,6 +156,7 @@ impl Process {
         // The server is gone. Nothing it started outlives it; stubborn kernels are waited for.
         self.rooms.kill_leaders();
         tree::end_all(|_| false, Duration::MAX);
+        self.rooms.leave();
         Ok(())
     }
 
@@ -237,14 +256,23 @@ impl Process {
                 let marker = marker.map(|(_, value)| value.as_bytes().to_vec());
                 // Descriptors travel with the first byte of their request: they are here.
                 let stdio = self.stdios.pop_front().ok_or(io::ErrorKind::InvalidData)?;
+                let confined = Confined::new(self.division.as_ref(), id, &launch.cage);
+                let (part, kept) = (confined.part(), confined.kept());
+                let failed = |errno| Failed {
+                    errno,
+                    step: Step::Exec,
+                };
                 let started = match stdio {
-                    _ if self.expired || clock::now() >= self.until => Err(libc::ECANCELED),
-                    Some(stdio) => self.spawner.spawn(launch, stdio),
-                    None => Err(libc::EMFILE),
+                    _ if self.expired || clock::now() >= self.until => Err(failed(libc::ECANCELED)),
+                    Some(stdio) => self.spawner.spawn(*launch, stdio, part, kept),
+                    None => Err(failed(libc::EMFILE)),
                 };
                 match started {
-                    Ok(pid) => self.rooms.started(id, pid, marker),
-                    Err(errno) => self.rooms.answers.push(Answer::Failed { id, errno }),
+                    Ok(spawned) => self.rooms.started(id, spawned, marker, confined),
+                    Err(Failed { errno, step }) => {
+                        self.rooms.left(confined);
+                        self.rooms.answers.push(Answer::Failed { id, errno, step });
+                    }
                 }
             }
             Request::Stop { id, signal, grace } => {

@@ -9,12 +9,18 @@ use std::{
     collections::{BTreeSet, HashMap, HashSet},
     io,
     os::fd::BorrowedFd,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
-use super::{MARKER, watch::Watch};
+use super::{
+    MARKER,
+    confined::Confined,
+    spawn::{Birth, Spawned},
+    watch::{Told, Watch},
+};
 use crate::child::{
-    Exit,
+    Exit, cgroup,
     tree::{self, Environment},
     wire::Answer,
 };
@@ -28,6 +34,8 @@ const PAUSE: Duration = Duration::from_millis(1);
 const DOUBTS: u8 = 20;
 /// How long after its grace a room waits for what is nobody's, which may be beyond our reach.
 const NOBODYS: Duration = Duration::from_secs(1);
+/// How often a cgroup is tried to be removed before it is left to the next server.
+const PATIENT: u8 = 200;
 /// How often an environment that cannot be read is tried before its process is nobody's.
 const TRIES: u8 = 3;
 
@@ -45,6 +53,9 @@ pub(super) struct Rooms {
     markers: HashMap<Vec<u8>, u64>,
     /// Children that no request of the server started.
     orphans: HashMap<i32, Orphan>,
+    /// Cgroups of rooms that are gone, in which something is still dying, and how often they were
+    /// tried to be removed.
+    leftover: Vec<(PathBuf, u8)>,
     /// Somebody died, or a room began to end: a look is needed.
     look: bool,
     /// The next look that time alone makes needed.
@@ -55,6 +66,9 @@ pub(super) struct Rooms {
 
 struct Room {
     leader: i32,
+    /// Not known yet whether its program runs.
+    birth: Option<Birth>,
+    confined: Confined,
     /// The watch tells when the leader ends; else every look asks.
     watched: bool,
     marker: Option<Vec<u8>>,
@@ -94,10 +108,21 @@ enum Origin {
 }
 
 impl Rooms {
-    pub(super) fn started(&mut self, id: u64, pid: u32, marker: Option<Vec<u8>>) {
+    pub(super) fn started(
+        &mut self,
+        id: u64,
+        spawned: Spawned,
+        marker: Option<Vec<u8>>,
+        confined: Confined,
+    ) {
+        let Spawned { pid, birth } = spawned;
         let leader = pid as i32; // a pid is a positive pid_t
         self.leaders.insert(leader, id);
         let watched = self.watch.add(id, leader);
+        match &birth {
+            Some(birth) => self.watch.add_birth(id, birth.fd()),
+            None => self.answers.push(Answer::Started { id, pid }),
+        }
         if let Some(marker) = &marker {
             self.markers.insert(marker.clone(), id);
         }
@@ -105,6 +130,8 @@ impl Rooms {
             id,
             Room {
                 leader,
+                birth,
+                confined,
                 watched,
                 marker,
                 exit: None,
@@ -113,7 +140,49 @@ impl Rooms {
                 end: None,
             },
         );
-        self.answers.push(Answer::Started { id, pid });
+    }
+
+    /// A room that is gone, or never was, leaves its cgroup.
+    pub(super) fn left(&mut self, confined: Confined) {
+        self.leftover
+            .extend(confined.remove().map(|part| (part, 0)));
+        self.look |= !self.leftover.is_empty();
+    }
+
+    /// Asks how the start of a program went, if that is not known yet; false if it failed, and the
+    /// room is no more.
+    fn born(&mut self, id: u64) -> bool {
+        let Some(room) = self.rooms.get_mut(&id) else {
+            return false;
+        };
+        let outcome = room.birth.as_mut().map(Birth::outcome);
+        match outcome {
+            None | Some(None) => return true,
+            Some(Some(Ok(()))) => {
+                let pid = room.leader as u32;
+                self.watch.remove_birth(room.birth.take());
+                self.answers.push(Answer::Started { id, pid });
+                return true;
+            }
+            Some(Some(Err(failed))) => {
+                let (errno, step) = (failed.errno, failed.step);
+                self.answers.push(Answer::Failed { id, errno, step });
+            }
+        }
+        let Some(room) = self.rooms.remove(&id) else {
+            return false;
+        };
+        // It has said why, and ends without a further step; until it has, it is an orphan.
+        self.watch.remove_birth(room.birth);
+        self.watch.remove(id);
+        self.leaders.remove(&room.leader);
+        tree::reap(room.leader);
+        if let Some(marker) = &room.marker {
+            self.markers.remove(marker);
+        }
+        self.left(room.confined);
+        self.look = true;
+        false
     }
 
     /// Becomes readable when a turn is needed.
@@ -152,6 +221,7 @@ impl Rooms {
     pub(super) fn kill(&mut self, id: u64, now: Instant) {
         if let Some(room) = self.rooms.get(&id).filter(|room| !room.empty) {
             tree::signal_group(room.leader, libc::SIGKILL);
+            room.confined.kill();
         }
         self.stop(id, libc::SIGKILL, now);
     }
@@ -168,6 +238,17 @@ impl Rooms {
         for leader in self.leaders.keys() {
             tree::signal_group(*leader, libc::SIGKILL);
         }
+        self.rooms.values().for_each(|room| room.confined.kill());
+    }
+
+    /// Nothing lives any more: no cgroup of a room stays.
+    pub(super) fn leave(self) {
+        for room in self.rooms.into_values() {
+            room.confined.remove();
+        }
+        for (part, _) in self.leftover {
+            cgroup::remove(&part);
+        }
     }
 
     /// How long the loop may sleep; none is for ever.
@@ -179,9 +260,14 @@ impl Rooms {
 
     /// Tells which leaders ended, and looks around if it is time.
     pub(super) fn turn(&mut self, now: Instant) {
-        for id in self.watch.ended() {
-            self.look = true;
-            self.ask_leader(id);
+        for told in self.watch.told() {
+            match told {
+                Told::Birth(id) => drop(self.born(id)),
+                Told::End(id) => {
+                    self.look = true;
+                    self.ask_leader(id);
+                }
+            }
         }
         if self.next_turn(now) != Some(Duration::ZERO) {
             return;
@@ -203,6 +289,7 @@ impl Rooms {
         for id in unwatched.map(|(id, _)| *id).collect::<Vec<_>>() {
             self.ask_leader(id);
         }
+        self.remove_leftover(now);
         match tree::children() {
             Ok(children) => self.sort_out(now, &children),
             Err(error) if error.kind() == io::ErrorKind::Unsupported => self.ask_groups(now),
@@ -214,10 +301,17 @@ impl Rooms {
     }
 
     fn ask_leader(&mut self, id: u64) {
+        if !self.born(id) {
+            return;
+        }
         let Some(room) = self.rooms.get_mut(&id).filter(|room| room.exit.is_none()) else {
             return;
         };
-        room.exit = tree::ended(room.leader);
+        let exit = tree::ended(room.leader);
+        room.exit = exit.map(|exit| match room.end {
+            None => room.confined.explain(room.leader, exit),
+            Some(_) => exit,
+        });
         room.watched = room.exit.is_some(); // the watch tells but once
         if let Some(exit) = room.exit {
             self.answers.push(Answer::Exited { id, exit });
@@ -280,6 +374,17 @@ impl Rooms {
         self.climb(now);
     }
 
+    /// What was dying in these cgroups is gone by now, or will be.
+    fn remove_leftover(&mut self, now: Instant) {
+        self.leftover.retain_mut(|(part, tries)| {
+            *tries += 1;
+            !cgroup::remove(part) && *tries < PATIENT
+        });
+        if !self.leftover.is_empty() {
+            self.due = Some(now + KILL_EVERY);
+        }
+    }
+
     /// Without a list only groups can be asked, by a number that is free once the leader is
     /// reaped and the group has ended: for so short a time that no other process gets it.
     fn ask_groups(&mut self, now: Instant) {
@@ -304,6 +409,7 @@ impl Rooms {
             let Some(end) = &room.end else { continue };
             let next = if now >= end.kill_at {
                 tree::signal_group(room.leader, libc::SIGKILL);
+                room.confined.kill();
                 now + KILL_EVERY
             } else {
                 end.kill_at
@@ -366,6 +472,7 @@ impl Rooms {
         if let Some(marker) = room.marker {
             self.markers.remove(&marker);
         }
+        self.left(room.confined);
         let exit = room.exit.unwrap_or(Exit::Signal(libc::SIGKILL));
         self.answers.push(Answer::Gone { id, exit });
         // What is nobody's may have waited for this.

@@ -3,12 +3,26 @@
 
 use std::{
     io,
-    os::unix::process::CommandExt,
+    os::{fd::RawFd, unix::process::CommandExt},
+    path::Path,
     process::{Command, Stdio},
 };
 
-use super::{errno, prepare};
+use super::{Failed, Kept, Spawned, Steps, errno, prepare};
 use crate::child::{fdpass, wire::Launch};
+
+/// A start whose outcome comes later: there is none here.
+pub(in crate::child::warden) enum Birth {}
+
+impl Birth {
+    pub(in crate::child::warden) fn outcome(&mut self) -> Option<Result<(), Failed>> {
+        match *self {}
+    }
+
+    pub(in crate::child::warden) fn fd(&self) -> RawFd {
+        match *self {}
+    }
+}
 
 /// Starts programs, as the standard library does.
 pub(in crate::child::warden) struct Spawner {
@@ -26,9 +40,12 @@ impl Spawner {
     /// The descriptors are closed here in every case. An error is an `errno`, of the exec too.
     pub(in crate::child::warden) fn spawn(
         &mut self,
-        launch: Launch,
+        mut launch: Launch,
         stdio: fdpass::Stdio,
-    ) -> Result<u32, i32> {
+        part: Option<&Path>,
+        kept: Kept,
+    ) -> Result<Spawned, Failed> {
+        let steps = Steps::new(std::mem::take(&mut launch.cage), part, kept)?;
         let [stdin, stdout, stderr] = stdio;
         let mut command = Command::new(launch.path);
         command
@@ -40,13 +57,21 @@ impl Spawner {
             .stdout(Stdio::from(stdout))
             .stderr(Stdio::from(stderr));
         let (warden, soft_nofile) = (std::process::id(), self.soft_nofile);
+        // The standard library passes the errno on; which step it was is lost.
+        let prepared = move || {
+            prepare(warden, soft_nofile, &steps)
+                .map_err(|failed| io::Error::from_raw_os_error(failed.errno))
+        };
         // SAFETY: the closure makes system calls only; the warden has one thread, so that no lock
         // can be held by another one at the fork.
-        unsafe { command.pre_exec(move || prepare(warden, soft_nofile)) };
+        unsafe { command.pre_exec(prepared) };
         match command.spawn() {
             // The Child is dropped without being waited for: the warden's scan reaps.
-            Ok(child) => Ok(child.id()),
-            Err(error) => Err(errno(&error)),
+            Ok(child) => Ok(Spawned {
+                pid: child.id(),
+                birth: None,
+            }),
+            Err(error) => Err(Failed::exec(errno(&error))),
         }
     }
 }

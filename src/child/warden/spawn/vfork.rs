@@ -13,6 +13,7 @@ use std::{
         fd::{AsRawFd, OwnedFd, RawFd},
         unix::ffi::OsStringExt,
     },
+    path::Path,
     ptr,
 };
 
@@ -27,7 +28,7 @@ use nix::{
     unistd::dup3,
 };
 
-use super::{errno, prepare};
+use super::{Failed, Kept, Spawned, Steps, apart, errno, prepare};
 use crate::child::{fdpass, wire::Launch};
 
 /// What runs a file that has the right to run but no format the system knows: execvp(3).
@@ -126,20 +127,27 @@ impl Spawner {
         })
     }
 
-    /// Starts the program and gives its process id, which is also its session and its group.
+    /// Starts the program and gives its process id, which is also its session and its group. It
+    /// joins the cgroup `part`, which keeps some of its limits.
     ///
     /// The descriptors are closed here in every case. An error is an `errno`, of the exec too.
     pub(in crate::child::warden) fn spawn(
         &mut self,
-        launch: Launch,
+        mut launch: Launch,
         stdio: fdpass::Stdio,
-    ) -> Result<u32, i32> {
-        let image = Image::new(launch)?;
+        part: Option<&Path>,
+        kept: Kept,
+    ) -> Result<Spawned, Failed> {
+        let steps = Steps::new(std::mem::take(&mut launch.cage), part, kept)?;
+        let image = Image::new(launch).map_err(Failed::exec)?;
         for (slot, fd) in self.slots.iter_mut().zip(&stdio) {
-            dup3(fd, slot, OFlag::O_CLOEXEC).map_err(|errno| errno as i32)?;
+            dup3(fd, slot, OFlag::O_CLOEXEC).map_err(|errno| Failed::exec(errno as i32))?;
         }
         drop(stdio);
-        let spawned = self.vfork(&image);
+        let spawned = match steps.change_identity() {
+            true => self.apart(&image, &steps),
+            false => self.vfork(&image, &steps),
+        };
         for slot in &mut self.slots {
             // Whoever reads from a program hears EOF when the last copy is closed; this is
             // one. No reason is left for which it could fail.
@@ -148,22 +156,36 @@ impl Spawner {
         spawned
     }
 
-    /// A process that borrows our memory, while we stand still, until it is another program.
-    fn vfork(&mut self, image: &Image) -> Result<u32, i32> {
+    /// A process that becomes somebody else.
+    fn apart(&self, image: &Image, steps: &Steps) -> Result<Spawned, Failed> {
         let (warden, soft_nofile) = (std::process::id(), self.soft_nofile);
-        let mut failed = 0;
+        let program = || match prepare(warden, soft_nofile, steps) {
+            Ok(()) => Failed::exec(image.exec()),
+            Err(failed) => failed,
+        };
+        let (pid, birth) = apart::start(&self.slots, program).map_err(Failed::exec)?;
+        let birth = Some(birth);
+        Ok(Spawned { pid, birth })
+    }
+
+    /// A process that borrows our memory, while we stand still, until it is another program.
+    fn vfork(&mut self, image: &Image, steps: &Steps) -> Result<Spawned, Failed> {
+        let (warden, soft_nofile) = (std::process::id(), self.soft_nofile);
+        let mut failed = None;
         let child = Box::new(|| {
-            let ready = take_stdio().and_then(|()| prepare(warden, soft_nofile));
-            failed = match ready {
-                Ok(()) => image.exec(),
-                Err(error) => errno(&error),
-            };
+            let ready = take_stdio().map_err(|error| Failed::exec(errno(&error)));
+            let ready = ready.and_then(|()| prepare(warden, soft_nofile, steps));
+            failed = Some(match ready {
+                Ok(()) => Failed::exec(image.exec()),
+                Err(failed) => failed,
+            });
             127
         });
         // No handler of ours may run there, on our memory: it clears them before it unblocks.
         let mut mask = SigSet::empty();
         let all = SigSet::all();
-        sigprocmask(SigmaskHow::SIG_BLOCK, Some(&all), Some(&mut mask)).map_err(|e| e as i32)?;
+        sigprocmask(SigmaskHow::SIG_BLOCK, Some(&all), Some(&mut mask))
+            .map_err(|errno| Failed::exec(errno as i32))?;
         let flags = CloneFlags::CLONE_VM | CloneFlags::CLONE_VFORK | CloneFlags::CLONE_FILES;
         // SAFETY: this process has one thread, which stands still until the new one has called
         // exec or ended (CLONE_VFORK): nothing it borrows can change or go away meanwhile, and
@@ -172,12 +194,15 @@ impl Spawner {
         let pid = unsafe { clone(child, &mut self.stack, flags, Some(libc::SIGCHLD)) };
         // Cannot fail: the mask is one that the system gave us.
         let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&mask), None);
-        let pid = pid.map_err(|errno| errno as i32)?;
+        let pid = pid.map_err(|errno| Failed::exec(errno as i32))?;
         match failed {
-            0 => Ok(pid.as_raw() as u32),
-            errno => {
+            None => Ok(Spawned {
+                pid: pid.as_raw() as u32,
+                birth: None,
+            }),
+            Some(failed) => {
                 while waitpid(pid, None) == Err(Errno::EINTR) {}
-                Err(errno)
+                Err(failed)
             }
         }
     }

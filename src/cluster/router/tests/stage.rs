@@ -316,6 +316,7 @@ fn starter(program: SocketAddr) -> Starter {
         transport: Transport::Connect(program.to_string()),
         attach_delay: None,
         start_timeout: PATIENCE,
+        cage: child::Cage::default(),
     };
     Starter::new(spec, None)
 }
@@ -353,6 +354,8 @@ fn room_options(told: &Told) -> room::Options {
         stop_eof: Duration::from_secs(1),
         start_timeout: PATIENCE,
         restart: false,
+        spawn_every: None,
+        crash_limit: None,
         stderr: room::Stderr::Elsewhere,
         output_ends_room: true,
     }
