@@ -3,7 +3,7 @@
 //! It drives rustls without its buffers: records are read into a buffer of the thread and sealed
 //! in another, so that an idle connection holds none. What is kept is less than a record that has
 //! not come whole, and what is sealed and the kernel has not taken: a sealed byte cannot be taken
-//! back, so whoever writes flushes that first ([`Tls::poll_flush`]), and it counts as unsent.
+//! back, so whoever writes flushes that first (`Tls::poll_flush`), and it counts as unsent.
 
 mod early;
 

@@ -39,7 +39,7 @@ impl Subject {
     ///
     /// # Errors
     ///
-    /// See [`Unnamed`].
+    /// A certificate that cannot be read, or whose subject holds control characters.
     pub fn of(certificate: &CertificateDer<'_>) -> Result<Subject, Unnamed> {
         let certificate = Certificate::from_der(certificate).map_err(|_| Unnamed::Unreadable)?;
         let certificate = certificate.tbs_certificate();
