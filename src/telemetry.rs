@@ -45,7 +45,10 @@ pub fn init(format: LogFormat, verbosity: i8) -> anyhow::Result<Flush> {
     let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let colour = stderr.is_terminal() && !set("NO_COLOR");
     let log = Log::start(stderr, |lines| {
-        tracing::warn!(lines, "log lines were lost: the log is read too slowly");
+        tracing::warn!(
+            lines,
+            "log lines were lost: the log was read too slowly, or could not be written"
+        );
     })?;
     subscriber(format, verbosity, colour, log.clone())
         .try_init()

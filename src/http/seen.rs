@@ -54,6 +54,7 @@ pub(super) async fn server(State(door): State<Arc<Door>>, Query(page): Query<Pag
         "version": env!("CARGO_PKG_VERSION"),
         "uptime_seconds": door.started.elapsed().as_secs_f64(),
         "draining": door.rooms.is_draining(),
+        "tasks": tokio::runtime::Handle::current().metrics().num_alive_tasks(),
         "connections": door.rooms.clients(),
         "connections_refused": totals.connections_refused,
         "connections_closed": totals.connections_closed,

@@ -1,7 +1,7 @@
 //! The way of a log line to its reader: a bounded buffer, and a thread that empties it.
 //!
-//! Logging never waits and never fails. What does not fit is counted and reported once the reader
-//! is back; a write that fails (disk full, reader gone) loses its lines and nothing else.
+//! Logging never waits and never fails. What does not fit, and what a write that fails (disk full,
+//! reader gone) could not put down, is counted, and reported once lines can be written again.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -115,8 +115,10 @@ impl Pending {
     /// The thread's life: takes all there is and writes it at once.
     fn write_to(&self, mut out: impl Write, report: impl Fn(u64)) -> ! {
         let mut batch = Vec::new();
+        // Lost and not reported yet.
+        let mut owed = 0;
         loop {
-            let lost = {
+            owed += {
                 let mut lines = self.lines.lock();
                 lines.writing = false;
                 if lines.bytes.is_empty() {
@@ -129,30 +131,34 @@ impl Pending {
                 lines.writing = true;
                 std::mem::take(&mut lines.lost)
             };
-            write_all(&mut out, &batch);
+            let unwritten = write_all(&mut out, &batch);
             batch.clear();
             batch.shrink_to(IDLE_BYTES);
-            if lost > 0 {
-                report(lost); // it logs, so nothing is locked here
+            owed += unwritten;
+            // A report is a line too: while lines fail, each would make the next.
+            if owed > 0 && unwritten == 0 {
+                report(std::mem::take(&mut owed)); // it logs, so nothing is locked here
             }
         }
     }
 }
 
-/// Writes what can be written. Only here, on a thread of its own, is it right to wait.
-fn write_all(out: &mut impl Write, mut bytes: &[u8]) {
+/// Writes what can be written, and says how many lines could not be. Only here, on a thread of its
+/// own, is it right to wait.
+fn write_all(out: &mut impl Write, mut bytes: &[u8]) -> u64 {
     while !bytes.is_empty() {
         match out.write(bytes) {
-            Ok(0) => return,
+            Ok(0) => break,
             Ok(n) => bytes = bytes.get(n..).unwrap_or_default(),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             // A child that inherited our stderr made it non-blocking, for us as well.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 thread::sleep(WOULD_BLOCK_PAUSE);
             }
-            Err(_) => return,
+            Err(_) => break,
         }
     }
+    memchr::memchr_iter(b'\n', bytes).count() as u64
 }
 
 #[cfg(test)]
@@ -177,7 +183,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn an_output_that_fails_loses_its_lines_and_nothing_else() {
+    fn an_output_that_fails_loses_its_lines_and_says_how_many_when_it_works_again() {
         /// A disk that is full, then a reader that is gone, then a good one again.
         struct Failing(u32, Heard);
         impl Write for Failing {
@@ -198,13 +204,16 @@ pub(super) mod tests {
             }
         }
         let (sender, heard) = channel();
-        let mut log = Log::start(Failing(0, Heard(sender)), |_| {}).unwrap();
-        for n in 1..=4 {
+        let (reporter, reports) = channel();
+        let report = move |lines| reporter.send(lines).unwrap();
+        let mut log = Log::start(Failing(0, Heard(sender)), report).unwrap();
+        for n in 1..=5 {
             log.write_all(format!("line {n}\n").as_bytes()).unwrap();
             log.wait_written(DEADLINE);
         }
         let text = String::from_utf8(heard.try_iter().flatten().collect()).unwrap();
-        assert!(text == "line 4\n", "{text:?}");
+        assert!(text == "line 4\nline 5\n", "{text:?}");
+        assert_eq!(reports.try_iter().collect::<Vec<_>>(), [3]);
     }
 
     #[test]

@@ -148,6 +148,16 @@ impl<'a> Door<'a> {
         }
     }
 
+    /// The same as `wire`, but the server may fail to answer.
+    pub async fn tries(&self) -> std::io::Result<(Wire, Answer)> {
+        let mut socket = self.connects().await?;
+        let request = self.request();
+        tokio::io::AsyncWriteExt::write_all(&mut socket, request.as_bytes()).await?;
+        let (answer, rest) = http::read_head(&mut socket).await?;
+        let page = self.server.page(&self.path);
+        Ok((Wire::new(socket, rest, page), answer))
+    }
+
     /// Comes in with the client that can do wrong; the response is returned too.
     pub async fn wire(self) -> (Wire, Answer) {
         let page = self.server.page(&self.path);

@@ -26,7 +26,7 @@ pub use diary::Diary;
 pub use door::Door;
 pub use http::{Answer, parse_answer};
 pub use person::Person;
-pub use processes::{Process, processes_marked};
+pub use processes::{Process, processes_marked, status_bytes};
 pub use server::Server;
 pub use setup::{Setup, fails, given, serve, temporary};
 pub use socket::{Address, Socket};

@@ -85,6 +85,33 @@ impl Person {
         false
     }
 
+    /// Says all of these, and begins to hear only once `ready` is: then the same texts, in order.
+    pub async fn says_and_later_hears(
+        &mut self,
+        texts: &[String],
+        ready: impl Future<Output = ()>,
+    ) {
+        let Person { socket, page, .. } = self;
+        let (mut sink, mut stream) = socket.split();
+        let speaks = async {
+            for text in texts {
+                if let Err(error) = sink.send(Message::text(text)).await {
+                    page.fail(&format!("could not speak: {error}"));
+                }
+            }
+        };
+        let hears = async {
+            ready.await;
+            for text in texts {
+                match timeout(PATIENCE, stream.next()).await {
+                    Ok(Some(Ok(Message::Text(heard)))) if heard.as_str() == text => {}
+                    other => page.fail(&format!("expected {text:.40} but heard {other:.80?}")),
+                }
+            }
+        };
+        futures_util::join!(speaks, hears);
+    }
+
     async fn send(&mut self, message: Message) {
         match timeout(PATIENCE, self.socket.send(message)).await {
             Ok(Ok(())) => {}
@@ -288,7 +315,8 @@ impl Person {
         }
     }
 
-    async fn hears_the_end(&mut self) {
+    /// The connection ends without another word.
+    pub async fn hears_the_end(&mut self) {
         let heard = self.next("the end of the connection").await;
         if !matches!(heard, Heard::End(_)) {
             self.disagrees("the end of the connection", &heard);

@@ -22,7 +22,7 @@ use super::processes::{self, Process, processes_marked};
 use super::{Address, PATIENCE, Person, Socket};
 
 /// How often `/proc` is asked again: it tells nobody when it changes.
-const GLANCE: Duration = Duration::from_millis(5);
+pub(super) const GLANCE: Duration = Duration::from_millis(5);
 
 pub struct Server {
     pid: Pid,

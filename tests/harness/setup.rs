@@ -1,9 +1,10 @@
 //! A server that is yet to be started: its command line, its environment, what it runs inside of.
 
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
-use std::process::{Command, Output, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::sys::signal::{Signal, kill};
@@ -14,6 +15,7 @@ use tokio::time::timeout;
 use super::command_line::arguments;
 use super::diary::Diary;
 use super::processes::processes_marked;
+use super::server::GLANCE;
 use super::{PATIENCE, Server};
 
 /// A server with this command line, ready for people.
@@ -28,6 +30,7 @@ pub fn given(line: impl AsRef<str>) -> Setup {
         environment: Vec::new(),
         before: None,
         socket: None,
+        log: None,
     }
 }
 
@@ -46,6 +49,7 @@ pub struct Setup {
     environment: Vec<(String, String)>,
     before: Option<Vec<String>>,
     socket: Option<std::net::TcpListener>,
+    log: Option<PathBuf>,
 }
 
 impl Setup {
@@ -64,6 +68,12 @@ impl Setup {
     /// descriptor 3, where service managers put it.
     pub fn inherits(mut self, socket: std::net::TcpListener) -> Setup {
         self.socket = Some(socket);
+        self
+    }
+
+    /// Its log goes to this file, which is followed as it grows.
+    pub fn logs_to(mut self, path: &Path) -> Setup {
+        self.log = Some(path.to_owned());
         self
     }
 
@@ -136,20 +146,45 @@ impl Setup {
         if let Some(socket) = self.socket {
             command.stdin(std::os::fd::OwnedFd::from(socket));
         }
+        let file = self.log.map(|path| {
+            let made = std::fs::File::create(&path).expect("a file for the log");
+            command.stderr(made);
+            std::fs::File::open(&path).expect("the log's file")
+        });
         let mut child = command.spawn().expect("the server can be started");
         let pid = Pid::from_raw(i32::try_from(child.id()).expect("a process id"));
         let diary = Diary::default();
         let (lines, logged) = watch::channel(());
-        let stderr = child.stderr.take().expect("stderr is a pipe");
         let pages = diary.clone();
+        let (ended, exit) = watch::channel(None);
+        let over = exit.clone();
+        let log: Box<dyn Read + Send> = match (file, child.stderr.take()) {
+            (Some(file), _) => Box::new(Followed(file, over)),
+            (None, stderr) => Box::new(stderr.expect("stderr is a pipe")),
+        };
         std::thread::spawn(move || {
-            for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
+            for line in BufReader::new(log).split(b'\n').map_while(Result::ok) {
                 pages.logged(String::from_utf8_lossy(&line).into_owned());
                 lines.send_replace(());
             }
         });
-        let (ended, exit) = watch::channel(None);
         std::thread::spawn(move || ended.send_replace(child.wait().ok()));
         Server::new(pid, mark, diary, logged, exit)
+    }
+}
+
+/// A file that grows for as long as a process lives.
+struct Followed(std::fs::File, watch::Receiver<Option<ExitStatus>>);
+
+impl Read for Followed {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let over = self.1.borrow().is_some();
+            let read = self.0.read(bytes)?;
+            if read > 0 || over {
+                return Ok(read);
+            }
+            std::thread::sleep(GLANCE);
+        }
     }
 }
