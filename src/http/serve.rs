@@ -22,7 +22,7 @@ use super::{Door, Ends, Side};
 /// How long a client may take for the headers of its request.
 const HEADER_TIME: Duration = Duration::from_secs(10);
 /// Most headers of a request, and most bytes of its head.
-const HEADERS_MAX: (usize, usize) = (100, 32 << 10);
+pub(super) const HEADERS_MAX: (usize, usize) = (100, 32 << 10);
 /// The same for a peer, which passes a client's headers on and adds its own.
 const PEER_HEADERS_MAX: (usize, usize) = (120, 40 << 10);
 /// Bytes that the kernel takes for a client beyond what is in flight (tcp(7)): one large write.
@@ -136,7 +136,8 @@ fn is_of_client(error: &io::Error) -> bool {
     )
 }
 
-async fn http<S>(
+/// Answers on one connection until it is over; what a client wants that upgrades goes on elsewhere.
+pub(super) async fn http<S>(
     stream: S,
     ends: Ends,
     headers_max: (usize, usize),
