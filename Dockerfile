@@ -37,14 +37,16 @@ COPY bench bench
 # glibc rather than musl: its allocator is the one the figures in docs/benchmarks.md are made
 # with. Linked in whole, since the image below has no loader. A program that asks for one would
 # fail only when started there, so it fails here. With the feature for clusters: what is not told
-# --kube contacts nobody.
+# --kube contacts nobody. The last flags are for a binary that comes out the same wherever cargo keeps
+# its sources (.ci/reproducible): paths get into it with the places of panics.
 RUN --mount=type=cache,id=scalesocket-registry,target=/usr/local/cargo/registry \
     --mount=type=cache,id=scalesocket-target-$TARGETARCH,target=/src/target \
     rust=$(cat /rust-target); \
     gnu=$(cat /gnu-target); \
     name=$(echo "$rust" | tr a-z- A-Z_); \
     export "CARGO_TARGET_${name}_LINKER=$gnu-gcc" "CC_$(echo "$rust" | tr - _)=$gnu-gcc"; \
-    export RUSTFLAGS="-C target-feature=+crt-static"; \
+    export RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=${CARGO_HOME:?}=/cargo"; \
+    export CFLAGS="-ffile-prefix-map=$CARGO_HOME=/cargo"; \
     cargo build --release --locked --features kube --bin scalesocket --target "$rust"; \
     install -D "target/$rust/release/scalesocket" /out/scalesocket; \
     headers=$(readelf --program-headers /out/scalesocket); \

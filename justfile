@@ -10,7 +10,7 @@ build:
 
 # run the chat example: open http://127.0.0.1:9000/ in two windows
 run:
-    cargo run --release -- --addr 127.0.0.1:9000 --staticdir examples/chat cat
+    cargo run --release --locked -- --addr 127.0.0.1:9000 --staticdir examples/chat cat
 
 # run the tests, or those whose name contains FILTER
 test *FILTER:
@@ -50,10 +50,18 @@ half-open:
     cargo build --release --locked --example puppet
     cargo test --release --locked --test conformance half_open_handshakes_measured -- --ignored --nocapture
 
+# fuzz each target for a minute, or those named: `just fuzz-smoke 600 codec token`; needs a C++ compiler
+fuzz-smoke SECONDS='60' *TARGETS:
+    fuzz/run {{SECONDS}} {{TARGETS}}
+
 # what a fleet costs: the hop, the API server's part; needs Go or KUBEBUILDER_ASSETS; `just hop cost::api`
 hop FILTER='cost':
     cargo build --release --locked --features kube
     SCALESOCKET_BIN=$PWD/target/release/scalesocket cargo test --locked --features kube --test fleet {{FILTER}} -- --ignored --nocapture --test-threads=1
+
+# build the static binary twice in different places, and compare; `just reproducible --features kube`
+reproducible *ARGS:
+    .ci/reproducible {{ARGS}}
 
 # format the code
 fmt:

@@ -1,6 +1,7 @@
 //! The composition root: cuts the configuration into what each floor needs, starts everything,
 //! and ends it in order. The only file that knows everybody.
 
+mod bare;
 #[cfg_attr(not(feature = "kube"), path = "app/alone.rs")]
 mod fleet;
 mod heap;
@@ -75,6 +76,12 @@ impl Plan {
     /// Whether rooms may get cgroups of their own.
     pub fn wants_cgroups(&self) -> bool {
         self.config.cage.cgroups
+    }
+
+    /// The door of a server that listens nowhere and opens no room.
+    #[doc(hidden)]
+    pub fn bare(self) -> anyhow::Result<Arc<Door>> {
+        bare::door(self)
     }
 }
 

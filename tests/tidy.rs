@@ -207,6 +207,32 @@ fn every_source_says_what_it_is() {
     assert!(silent.is_empty(), "no module docs: {silent:?}");
 }
 
+/// That each block has one is denied by clippy (`undocumented_unsafe_blocks`); this is for the door to them.
+#[test]
+fn whoever_allows_unsafe_code_says_why() {
+    let door = ["allow(", "unsafe_code)]"].concat(); // put together: this file does not find itself
+    let mut opened = 0;
+    let mut wrong = Vec::new();
+    for path in sources() {
+        let text = std::fs::read_to_string(&path).unwrap();
+        for (number, line) in (1..).zip(text.lines()) {
+            let Some((_, after)) = line.split_once(&door) else {
+                continue;
+            };
+            opened += 1;
+            if !after.trim_start().starts_with("// ") {
+                wrong.push(format!("{}:{number}", shown(&path)));
+            }
+        }
+    }
+    assert!(opened > 0, "the lint's name has changed");
+    assert!(wrong.is_empty(), "no reason beside it: {wrong:?}");
+    let manifest = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    for lint in ["unsafe_code", "undocumented_unsafe_blocks"] {
+        assert!(manifest.contains(&format!("{lint} = \"deny\"")), "{lint}");
+    }
+}
+
 #[test]
 fn nothing_is_left_to_do_and_no_machine_is_named() {
     // Put together here, so that this file does not find itself.

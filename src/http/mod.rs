@@ -5,6 +5,8 @@
 
 mod answer;
 pub mod api;
+#[doc(hidden)]
+pub mod bare;
 pub mod files;
 pub mod gate;
 mod head;

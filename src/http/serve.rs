@@ -23,11 +23,11 @@ use super::tls::{self, Arrival};
 use super::{Door, Ends, Side, Subject, Tls, plain};
 
 /// How long a client may take for the headers of its request, the handshake of TLS included.
-const HEADER_TIME: Duration = Duration::from_secs(10);
+pub(super) const HEADER_TIME: Duration = Duration::from_secs(10);
 /// How long it may take for that handshake, so that something is left for the headers.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(9);
 /// Most headers of a request, and most bytes of its head.
-const HEADERS_MAX: (usize, usize) = (100, 32 << 10);
+pub(super) const HEADERS_MAX: (usize, usize) = (100, 32 << 10);
 /// The same for a peer, which passes a client's headers on and adds its own.
 const PEER_HEADERS_MAX: (usize, usize) = (120, 40 << 10);
 /// Bytes that the kernel takes for a client beyond what is in flight (tcp(7)): one large write.
@@ -100,15 +100,15 @@ pub async fn serve(listener: Listener, side: Side, door: Arc<Door>, stop: Cancel
 
 /// What all connections of one listener have in common.
 #[derive(Clone)]
-struct Entry {
-    router: Router,
-    headers_max: (usize, usize),
-    stop: CancellationToken,
+pub(super) struct Entry {
+    pub(super) router: Router,
+    pub(super) headers_max: (usize, usize),
+    pub(super) stop: CancellationToken,
 }
 
 /// Who is at the other end of a connection, as far as the connection tells.
 #[derive(Debug, Default)]
-struct Who {
+pub(super) struct Who {
     ends: Ends,
     /// Whose certificate it has.
     subject: Option<Arc<Subject>>,
@@ -214,7 +214,8 @@ fn is_of_client(error: &io::Error) -> bool {
     )
 }
 
-async fn http<S>(stream: S, who: Who, header_time: Duration, entry: Entry)
+/// Answers on one connection until it is over; what a client wants that upgrades goes on elsewhere.
+pub(super) async fn http<S>(stream: S, who: Who, header_time: Duration, entry: Entry)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {

@@ -125,18 +125,11 @@ async fn an_isolated_child_knows_its_room_by_the_path() {
 #[tokio::test]
 async fn a_child_has_three_descriptors_and_the_limit_it_would_have_had() {
     let server = serve("puppet fds then nofile then mute").await;
-    let mut soft = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: the pointer is to a live rlimit.
-    #[allow(unsafe_code)]
-    unsafe {
-        libc::getrlimit(libc::RLIMIT_NOFILE, &mut soft)
-    };
+    let limit = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE);
+    let (soft, _) = limit.unwrap();
     let mut ann = server.join("/x").await;
     ann.hears("0 1 2").await;
-    ann.hears(&soft.rlim_cur.to_string()).await;
+    ann.hears(&soft.to_string()).await;
 }
 
 #[tokio::test]

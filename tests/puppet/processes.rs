@@ -1,8 +1,7 @@
 //! What a puppet does with processes and signals: ignore them, trap them, die of them, leave
 //! relatives behind. A puppet that shall stay until it is killed sleeps here and nowhere else.
 
-// Signal dispositions, `sigwait` and `setsid` have no safe form in std.
-#![allow(unsafe_code)]
+#![allow(unsafe_code)] // signal dispositions, `sigwait` and `setsid` have no safe form in std
 
 use std::io;
 use std::os::unix::process::CommandExt;

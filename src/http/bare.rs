@@ -1,0 +1,47 @@
+//! The public door without a listener, for what brings its bytes itself: `fuzz/`. Hidden and no part
+//! of the interface.
+
+use std::fmt;
+use std::sync::Arc;
+
+use axum::Router;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
+
+use super::router::router;
+use super::serve::{Entry, HEADER_TIME, HEADERS_MAX, Who, http};
+use super::{Door, Side};
+
+/// What answers on any stream as a server does on a connection.
+pub struct Bare {
+    router: Router,
+}
+
+impl fmt::Debug for Bare {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bare").finish_non_exhaustive()
+    }
+}
+
+impl Bare {
+    /// The routes of the public listener.
+    pub fn new(door: &Arc<Door>) -> Self {
+        Bare {
+            router: router(Side::Public, door),
+        }
+    }
+
+    /// Answers all requests that come over this stream. A handshake is answered to its end; there is
+    /// no socket below it to speak on afterwards.
+    pub async fn serve<S>(&self, stream: S)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let entry = Entry {
+            router: self.router.clone(),
+            headers_max: HEADERS_MAX,
+            stop: CancellationToken::new(),
+        };
+        http(stream, Who::default(), HEADER_TIME, entry).await;
+    }
+}
