@@ -9,6 +9,7 @@ mod harness;
 
 mod backpressure;
 mod compression;
+mod door;
 mod endings;
 mod environment;
 mod fleet;
