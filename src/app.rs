@@ -4,6 +4,7 @@
 mod bare;
 #[cfg_attr(not(feature = "kube"), path = "app/alone.rs")]
 mod fleet;
+mod front;
 mod heap;
 mod identity;
 
@@ -511,6 +512,9 @@ fn door_options(config: &Config) -> anyhow::Result<door::Options> {
         subprotocols.push(SUBPROTOCOL.to_owned());
     }
     Ok(door::Options {
+        proxies: front::proxies(config),
+        hosts: front::hosts(config),
+        base_path: config.front.base_path.clone(),
         guard,
         origin: OriginRule::new(&config.origin, config.same_origin)
             .map_err(|error| anyhow!("--origin: {error}"))?,

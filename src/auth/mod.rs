@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::request::Parts;
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use glob::Glob;
@@ -112,6 +113,10 @@ impl Identity {
         Instant::now().checked_add(left.unwrap_or_default())
     }
 }
+
+/// What was asked for, as an extension of a request whose path is only the rest of that.
+#[derive(Debug, Clone)]
+pub struct Target(pub PathAndQuery);
 
 /// Why a client is not let in.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -25,7 +25,7 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use super::{Identity, Rejection, Scheme, credential, user};
+use super::{Identity, Rejection, Scheme, Target, credential, user};
 
 /// Clients that are asked about at once; more wait, within their time.
 const AT_ONCE: usize = 128;
@@ -194,9 +194,9 @@ impl Service {
             }
         }
         let proto = if https { "https" } else { "http" };
-        let target = parts
-            .uri
-            .path_and_query()
+        let whole = parts.extensions.get::<Target>().map(|whole| &whole.0);
+        let target = whole
+            .or(parts.uri.path_and_query())
             .map_or("/", |target| target.as_str());
         let address = address.map(|address| address.to_canonical().to_string());
         let text = |text: &str| HeaderValue::from_str(text).ok();

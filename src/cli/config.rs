@@ -136,6 +136,8 @@ pub struct Config {
     /// Added to HTTP responses: valid names and values.
     pub header: Vec<(String, String)>,
 
+    /// What stands before the rooms.
+    pub front: super::door::Front,
     /// TLS on the public TCP addresses; none = plain HTTP.
     pub tls: Option<super::tls::Tls>,
 

@@ -449,6 +449,9 @@ pub(super) struct Cli {
     pub quiet: bool,
 
     #[command(flatten)]
+    pub front: super::door::Flags,
+
+    #[command(flatten)]
     pub tls: super::tls::Flags,
 
     #[cfg(feature = "kube")]

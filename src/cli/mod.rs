@@ -9,6 +9,7 @@ mod cage;
 mod cluster;
 mod complaint;
 mod config;
+mod door;
 mod environment;
 mod flags;
 mod helpers;
@@ -35,6 +36,7 @@ pub use config::{
     Cache, ClientFraming, Config, DEFAULT_ADDR, Keep, Listen, LogFormat, Refuse, Restart,
     ServerFraming, Slow, Source, Stderr,
 };
+pub use door::{Front, Proxy};
 pub use flags::command;
 pub use identity::Identity;
 pub use program::{DEFAULT_PATH, resolve_program};

@@ -45,6 +45,7 @@ pub(super) fn validate(cli: Cli) -> Result<Config, String> {
     #[cfg(feature = "kube")]
     let cluster = super::cluster::validate(&cli.cluster, maxrooms)?;
     Ok(Config {
+        front: super::door::validate(&cli.front),
         #[cfg(feature = "kube")]
         cluster,
         tls,

@@ -2,12 +2,13 @@
 //! what was written and gives the value, or the rest of a sentence that begins "… is not
 //! valid:" and says what to write instead. Nothing here panics on any text.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::config::{Cache, Keep, Listen};
+use super::door::Proxy;
 use crate::frame;
 use crate::room::{BadName, RoomName};
 
@@ -267,6 +268,48 @@ pub(super) fn host_port(text: &str) -> Result<u16, String> {
         true if host.parse::<Ipv4Addr>().is_ok() => Ok(port),
         false if host.bytes().all(name) => Ok(port),
         _ => Err(help()),
+    }
+}
+
+/// An address, with or without the length of a prefix, or one of two words.
+pub(super) fn proxy(text: &str) -> Result<Proxy, String> {
+    let help = || "write a network like 10.0.0.0/8 or 2001:db8::/32, an address, loopback or unix";
+    match text {
+        "loopback" => return Ok(Proxy::Loopback),
+        "unix" => return Ok(Proxy::Unix),
+        _ => {}
+    }
+    let (address, length) = match text.split_once('/') {
+        Some((address, length)) => (address, Some(whole(length).ok_or_else(help)?)),
+        None => (text, None),
+    };
+    let address: IpAddr = address.parse().map_err(|_| help())?;
+    let bits: u8 = if address.is_ipv4() { 32 } else { 128 };
+    match length.map_or(Ok(bits), u8::try_from) {
+        Ok(length) if length <= bits => Ok(Proxy::Network(address, length)),
+        _ => Err(format!(
+            "a prefix of such an address has at most {bits} bits"
+        )),
+    }
+}
+
+/// A path of plain names, without the slash at its end.
+pub(super) fn base_path(text: &str) -> Result<String, String> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+    let is_name = |name: &str| !matches!(name, "" | "." | "..") && name.bytes().all(plain);
+    let path = text.strip_suffix('/').unwrap_or(text);
+    match path.strip_prefix('/') {
+        Some(names) if names.split('/').all(is_name) => Ok(path.to_owned()),
+        _ => Err("write a path of letters, digits, - . _ and ~, like /games".into()),
+    }
+}
+
+/// The name of a host, without a port.
+pub(super) fn host(text: &str) -> Result<String, String> {
+    let name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+    match !text.is_empty() && text.bytes().all(name) {
+        true => Ok(text.to_owned()),
+        false => Err("write names of hosts without ports, like play.example.com".into()),
     }
 }
 

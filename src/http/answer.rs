@@ -18,12 +18,18 @@ pub(super) enum Denied {
     Name(BadName),
     /// The page may not connect.
     Origin,
+    /// The host that was asked for is none of ours.
+    Host,
+    /// The path is not below that of the server.
+    Outside,
     /// The handshake is wrong (RFC 6455 section 4.2.1).
     Handshake(&'static str),
     /// The handshake is of another version of the protocol.
     Version,
-    /// Not a websocket request, where only that makes sense; what a URL begins with there.
-    NotWebsocket(&'static str),
+    /// Not a websocket request, where only that makes sense; what a URL of a room begins with.
+    NotWebsocket(String),
+    /// A trusted proxy says of the client what cannot be.
+    Forwarded(&'static str),
     /// It does not prove who it is, or may not come in.
     Auth(Rejection),
     /// The server is still starting.
@@ -72,8 +78,12 @@ impl Denied {
     fn status(&self) -> StatusCode {
         match self {
             Denied::Auth(rejection) => rejection.status(),
-            Denied::Name(_) | Denied::Handshake(_) => StatusCode::BAD_REQUEST,
+            Denied::Name(_) | Denied::Handshake(_) | Denied::Forwarded(_) => {
+                StatusCode::BAD_REQUEST
+            }
             Denied::Origin | Denied::Room(Refusal::NotAllowed) => StatusCode::FORBIDDEN,
+            Denied::Host => StatusCode::MISDIRECTED_REQUEST,
+            Denied::Outside => StatusCode::NOT_FOUND,
             Denied::Version | Denied::NotWebsocket(_) => StatusCode::UPGRADE_REQUIRED,
             Denied::Room(Refusal::PerAddress) => StatusCode::TOO_MANY_REQUESTS,
             Denied::Room(Refusal::Elsewhere(_)) | Denied::At(_) => StatusCode::MISDIRECTED_REQUEST,
@@ -92,8 +102,11 @@ impl Denied {
             Denied::Name(BadName::Reserved) => "reserved_name",
             Denied::Name(_) => "bad_room_name",
             Denied::Origin => "origin_not_allowed",
+            Denied::Host => "unknown_host",
+            Denied::Outside => "outside_base_path",
             Denied::Handshake(_) => "bad_handshake",
             Denied::Version => "bad_version",
+            Denied::Forwarded(_) => "bad_forwarded",
             Denied::NotWebsocket(_) => "not_a_websocket_request",
             Denied::Starting => "starting",
             Denied::Room(refusal) => refusal.label(),
@@ -110,10 +123,17 @@ impl Denied {
             Denied::Auth(rejection) => rejection.reason().to_owned(),
             Denied::Name(bad) => bad.to_string(),
             Denied::Origin => "pages of this origin may not connect".to_owned(),
+            Denied::Host => "the host that was asked for is not known to be this server: name it \
+                             with --host"
+                .to_owned(),
+            Denied::Outside => "everything here is below another path".to_owned(),
             Denied::Handshake(what) => (*what).to_owned(),
             Denied::Version => "the protocol version is 13 (RFC 6455)".to_owned(),
-            Denied::NotWebsocket(scheme) => {
-                format!("this is a websocket server: connect to {scheme}://<host>/<room>")
+            Denied::Forwarded(what) => {
+                format!("{what}: a proxy should set them anew, and remove what it does not set")
+            }
+            Denied::NotWebsocket(start) => {
+                format!("this is a websocket server: connect to {start}/<room>")
             }
             Denied::Starting => "the server is starting".to_owned(),
             Denied::Room(refusal) => refusal.to_string(),

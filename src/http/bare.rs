@@ -15,6 +15,7 @@ use super::{Door, Side};
 /// What answers on any stream as a server does on a connection.
 pub struct Bare {
     router: Router,
+    door: Arc<Door>,
 }
 
 impl fmt::Debug for Bare {
@@ -28,6 +29,7 @@ impl Bare {
     pub fn new(door: &Arc<Door>) -> Self {
         Bare {
             router: router(Side::Public, door),
+            door: Arc::clone(door),
         }
     }
 
@@ -39,6 +41,8 @@ impl Bare {
     {
         let entry = Entry {
             router: self.router.clone(),
+            side: Side::Public,
+            door: Arc::clone(&self.door),
             headers_max: HEADERS_MAX,
             stop: CancellationToken::new(),
         };

@@ -241,7 +241,7 @@ fn look(door: &Door, request: &Parts, client: &Client) -> Result<(RoomName, Newc
         passed_on: client.passed_on,
         user: identity.and_then(|identity| identity.user.clone()),
         until: identity.and_then(Identity::ends),
-        variables: variables(request, client, component, rest),
+        variables: variables(request, client, component, rest, &door.options.base_path),
     };
     Ok((name, newcomer))
 }
@@ -251,17 +251,19 @@ fn variables(
     client: &Client,
     room: &str,
     rest: &str,
+    base: &str,
 ) -> Vec<(OsString, OsString)> {
     let uri = &request.uri;
     let proved = client.subject.as_deref().map(Subject::variables);
     let target = uri
         .path_and_query()
         .map_or(uri.path(), |target| target.as_str());
+    let target = format!("{base}{target}");
     let mut variables = child::cgi(&child::Request {
         remote: client.ends.remote,
         local: client.ends.local,
         method: request.method.as_str(),
-        uri: target,
+        uri: &target,
         protocol: "HTTP/1.1",
         room: &percent_decode_str(room).decode_utf8_lossy(),
         path_info: &percent_decode_str(rest).decode_utf8_lossy(),
@@ -271,6 +273,14 @@ fn variables(
         proved: &proved.unwrap_or_default(),
         unique_id: &child::unique_id(),
     });
+    if let Some((_, script)) = variables.iter_mut().find(|(name, _)| name == "SCRIPT_NAME") {
+        let below = std::mem::replace(script, base.into());
+        script.push(below);
+    }
+    if client.ends.remote.is_some_and(|remote| remote.port() == 0) {
+        // A proxy told the address alone.
+        variables.retain(|(name, _)| name != "REMOTE_PORT");
+    }
     // SECURITY: no header of a client becomes a variable of these names.
     if let Some(identity) = &client.identity {
         let user = identity.user.as_deref().unwrap_or_default();

@@ -7,13 +7,18 @@ mod answer;
 pub mod api;
 #[doc(hidden)]
 pub mod bare;
+mod base_path;
 pub mod files;
+mod forwarded;
+mod front;
 pub mod gate;
 mod head;
+mod hosts;
 mod join;
 pub mod listen;
 pub mod origin;
 mod plain;
+mod proxies;
 mod router;
 mod seen;
 mod serve;
@@ -28,8 +33,10 @@ use tokio_util::task::TaskTracker;
 
 pub use files::Files;
 pub use gate::Gate;
+pub use hosts::Hosts;
 pub use listen::{Listener, bind_tcp, bind_unix, inherited};
 pub use origin::OriginRule;
+pub use proxies::TrustedProxies;
 pub use serve::serve;
 pub use tls::{Subject, Tls};
 
@@ -53,6 +60,12 @@ pub enum Refuse {
 pub struct Options {
     /// Which pages may connect.
     pub origin: OriginRule,
+    /// Which proxies are believed to say who came to them.
+    pub proxies: TrustedProxies,
+    /// Which hosts are this server, besides addresses.
+    pub hosts: Hosts,
+    /// The path below which everything is: empty, or `/...` without a slash at its end.
+    pub base_path: String,
     /// Subprotocols that are echoed, if offered.
     pub subprotocols: Vec<String>,
     /// Added to every HTTP response.

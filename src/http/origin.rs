@@ -79,6 +79,27 @@ impl OriginRule {
     }
 }
 
+impl OriginRule {
+    /// Whether a page of that origin may read what is not for everybody: one that is listed, or of
+    /// this very host. Here no rule at all lets nobody in.
+    #[must_use]
+    pub fn allows_reading(&self, origin: Option<&str>, host: Option<&str>, https: bool) -> bool {
+        let strict = Self {
+            entries: self.entries.clone(),
+            same_origin: true,
+        };
+        strict.allows(origin, host, https)
+    }
+
+    /// Whether an entry names this host, which is then one of ours.
+    pub(super) fn names(&self, name: &str) -> bool {
+        self.entries.iter().any(|entry| match entry {
+            Entry::Page { host, .. } => host.admits(name),
+            Entry::Any | Entry::Null => false,
+        })
+    }
+}
+
 /// One entry of the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Entry {
@@ -204,7 +225,7 @@ fn parse_scheme(text: &str) -> Option<String> {
 
 /// `host[:port]`, the host in lower case, an IPv6 address in its brackets. No user, path or
 /// wildcard: an origin has none, and a lenient reader is how `example.com@evil` gets in.
-fn parse_authority(text: &str) -> Option<(String, Option<u16>)> {
+pub(super) fn parse_authority(text: &str) -> Option<(String, Option<u16>)> {
     let (host, port) = match text.rfind(']') {
         Some(end) => {
             let (host, rest) = text.split_at_checked(end + 1)?;

@@ -12,8 +12,18 @@ use http::StatusCode;
 use serde_json::json;
 
 use super::answer::{Denied, endpoint_header, json_response};
-use super::{Door, Ends, Readiness, Side, api, join, plain, seen};
+use super::{Door, Ends, Readiness, Side, api, hosts, join, plain, seen};
 use crate::room::RoomName;
+
+/// Whether the server lives.
+const HEALTH: [&str; 3] = ["/health", "/healthz", "/livez"];
+/// Whether clients may come.
+const READY: [&str; 2] = ["/ready", "/readyz"];
+
+/// Whether it is a path of those that ask for the server's health, who come past every proxy.
+pub(super) fn is_probe(path: &str) -> bool {
+    HEALTH.contains(&path) || READY.contains(&path)
+}
 
 /// The routes of one kind of listener.
 pub(super) fn router(side: Side, door: &Arc<Door>) -> Router {
@@ -21,12 +31,6 @@ pub(super) fn router(side: Side, door: &Arc<Door>) -> Router {
         return plain::redirects(port, door);
     }
     let mut router = Router::new();
-    for path in ["/health", "/healthz", "/livez"] {
-        router = router.route(path, get(health));
-    }
-    for path in ["/ready", "/readyz"] {
-        router = router.route(path, get(ready));
-    }
     let options = &door.options;
     let operator = side == Side::Admin || side == Side::Public && !options.admin;
     if operator && options.metrics {
@@ -52,6 +56,16 @@ pub(super) fn router(side: Side, door: &Arc<Door>) -> Router {
     }
     if side == Side::Admin {
         router = router.route("/drain", post(drain));
+    }
+    if router.has_routes() {
+        let ours = middleware::from_fn_with_state(Arc::clone(door), hosts::ours_only);
+        router = router.route_layer(ours);
+    }
+    for path in HEALTH {
+        router = router.route(path, get(health));
+    }
+    for path in READY {
+        router = router.route(path, get(ready));
     }
     router = match side {
         Side::Public => router.fallback(elsewhere),
@@ -153,5 +167,6 @@ async fn elsewhere(State(door): State<Arc<Door>>, request: Request<Body>) -> Res
     {
         return response;
     }
-    Denied::NotWebsocket(scheme).into_response()
+    let start = format!("{scheme}://<host>{}", door.options.base_path);
+    Denied::NotWebsocket(start).into_response()
 }

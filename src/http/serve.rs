@@ -13,14 +13,13 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt;
 use tracing::{debug, warn};
 
-use super::head;
 use super::listen::Listener;
 use super::router::router;
 use super::tls::{self, Arrival};
 use super::{Door, Ends, Side, Subject, Tls, plain};
+use super::{front, head};
 
 /// How long a client may take for the headers of its request, the handshake of TLS included.
 pub(super) const HEADER_TIME: Duration = Duration::from_secs(10);
@@ -43,6 +42,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub async fn serve(listener: Listener, side: Side, door: Arc<Door>, stop: CancellationToken) {
     let entry = Entry {
         router: router(side, &door),
+        side,
+        door: Arc::clone(&door),
         headers_max: match side {
             Side::Peer => PEER_HEADERS_MAX,
             Side::Public | Side::Admin | Side::Redirect(_) => HEADERS_MAX,
@@ -102,6 +103,8 @@ pub async fn serve(listener: Listener, side: Side, door: Arc<Door>, stop: Cancel
 #[derive(Clone)]
 pub(super) struct Entry {
     pub(super) router: Router,
+    pub(super) side: Side,
+    pub(super) door: Arc<Door>,
     pub(super) headers_max: (usize, usize),
     pub(super) stop: CancellationToken,
 }
@@ -150,8 +153,16 @@ async fn secure(
                 ends,
                 subject: None,
             };
-            door.tasks
-                .spawn(http(tcp, who, HEADER_TIME, Entry { router, ..entry }));
+            door.tasks.spawn(http(
+                tcp,
+                who,
+                HEADER_TIME,
+                Entry {
+                    router,
+                    side: Side::Redirect(0),
+                    ..entry
+                },
+            ));
         }
         Ok(Ok(Arrival::Nobody)) => {}
         Ok(Err(error)) => failed(tls::reason(&error), &error),
@@ -241,6 +252,8 @@ where
 {
     let Entry {
         router,
+        side,
+        door,
         headers_max,
         stop,
     } = entry;
@@ -250,7 +263,7 @@ where
         if let Some(subject) = &who.subject {
             request.extensions_mut().insert(Arc::clone(subject));
         }
-        router.clone().oneshot(request)
+        front::receive(Arc::clone(&door), side, router.clone(), request)
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use scalesocket::cli::{Cache, Keep, LogFormat, Refuse, Restart, Slow, Stderr};
+use scalesocket::cli::{Cache, Keep, LogFormat, Proxy, Refuse, Restart, Slow, Stderr};
 
 use super::*;
 
@@ -298,6 +298,19 @@ const FORMS: &[(&str, Holds)] = &[
             tls.client_ca == Some("c".into()) && tls.redirect == Some(tcp("0.0.0.0:80"))
         },
     ),
+    ("--trusted-proxy 10.0.0.0/8,2001:db8::/32", |c| {
+        let network = |address: &str, length| Proxy::Network(address.parse().unwrap(), length);
+        c.front.trusted_proxy == [network("10.0.0.0", 8), network("2001:db8::", 32)]
+    }),
+    ("--trusted-proxy loopback --trusted-proxy unix,::1", |c| {
+        let one = Proxy::Network("::1".parse().unwrap(), 128);
+        c.front.trusted_proxy == [Proxy::Loopback, Proxy::Unix, one]
+    }),
+    ("--base-path /games", |c| c.front.base_path == "/games"),
+    ("--base-path /a.b/c_d/", |c| c.front.base_path == "/a.b/c_d"),
+    ("--host play.example,www.play.example --host x", |c| {
+        c.front.host == ["play.example", "www.play.example", "x"]
+    }),
     ("--log text", |c| c.log == LogFormat::Text),
     ("--log json", |c| c.log == LogFormat::Json),
     ("--verbose", |c| c.verbosity == 1),
@@ -330,6 +343,19 @@ const BAD: &[&str] = &[
     "--tls-key a,-",
     "--tls-client-ca -",
     "--redirect-addr 80",
+    "--trusted-proxy 10.0.0.0/33",
+    "--trusted-proxy ::/129",
+    "--trusted-proxy 10.0.0.0/",
+    "--trusted-proxy 10.0.0.0/+8",
+    "--trusted-proxy localhost",
+    "--base-path games",
+    "--base-path /",
+    "--base-path /a//b",
+    "--base-path /a/../b",
+    "--base-path '/a b'",
+    "--base-path /a%20b",
+    "--host play.example:443",
+    "--host https://play.example",
     "--tcpports 9001",
     "--tcpports 9999:9001",
     "--tcpports 0:10",

@@ -10,6 +10,7 @@ mod harness;
 mod backpressure;
 mod cage;
 mod compression;
+mod door;
 mod endings;
 mod environment;
 mod fleet;

@@ -365,6 +365,9 @@ fn door_options(told: &Told) -> door::Options {
     door::Options {
         guard: told.guard.clone(),
         origin: OriginRule::default(),
+        proxies: Default::default(),
+        hosts: Default::default(),
+        base_path: String::new(),
         subprotocols: vec!["chat".to_owned()],
         headers: vec![(
             ::http::HeaderName::from_static("x-served-by"),

@@ -1,0 +1,67 @@
+//! The flags of the door: who stands before it, and what they come to, pure.
+
+use std::net::IpAddr;
+
+use clap::Args;
+
+use super::values;
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Proxies")]
+#[group(skip)] // groups are named after their struct, and another has this name
+pub(super) struct Flags {
+    /// Believe proxies at these addresses who the client is
+    ///
+    /// What they say in Forwarded, or in X-Forwarded-For, -Proto, -Host and -Port, takes the place of their own
+    /// address, of scheme, host and port: for the program, limits, --same-origin and --auth-url. The right-most
+    /// address that is not trusted is the client's. A proxy must remove those of the headers that it does
+    /// not set. unix: whoever comes through a unix socket.
+    #[arg(long, value_name = "CIDR|loopback|unix", value_delimiter = ',', value_parser = values::proxy)]
+    pub trusted_proxy: Vec<Proxy>,
+
+    /// Everything is below this path, like /games
+    ///
+    /// Rooms are at /games/ROOM then, and nothing is anywhere else but /health and /ready, which are at both
+    /// places. --admin-addr has its pages without it.
+    #[arg(long, value_name = "PATH", value_parser = values::base_path)]
+    pub base_path: Option<String>,
+
+    /// Names of this server, for those who read /metrics, /stats and /api
+    ///
+    /// These, and all that --admin-addr serves, answer only when asked for an address, a name without a dot or below
+    /// .localhost, .internal, .svc or .cluster.local, a name in --addr, --origin or a certificate, or one of
+    /// these: else 421. Pages of other origins need --origin.
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = values::host)]
+    pub host: Vec<String>,
+}
+
+/// A proxy that is believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proxy {
+    /// At an address whose first so many bits are these.
+    Network(IpAddr, u8),
+    /// On this machine.
+    Loopback,
+    /// At the other end of a unix socket.
+    Unix,
+}
+
+/// What stands before the rooms.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Front {
+    /// Proxies that are believed.
+    pub trusted_proxy: Vec<Proxy>,
+    /// The path below which everything is, without a slash at its end; empty = none.
+    pub base_path: String,
+    /// Names that are this server's.
+    pub host: Vec<String>,
+}
+
+/// What the flags come to.
+pub(super) fn validate(flags: &Flags) -> Front {
+    Front {
+        trusted_proxy: flags.trusted_proxy.clone(),
+        base_path: flags.base_path.clone().unwrap_or_default(),
+        host: flags.host.clone(),
+    }
+}
