@@ -300,7 +300,7 @@ pub(super) fn base_path(text: &str) -> Result<String, String> {
     let path = text.strip_suffix('/').unwrap_or(text);
     match path.strip_prefix('/') {
         Some(names) if names.split('/').all(is_name) => Ok(path.to_owned()),
-        _ => Err("write a path of letters, digits, - . _ and ~, like /games".into()),
+        _ => Err("write a path of letters, digits and any of -._~, like /games".into()),
     }
 }
 
