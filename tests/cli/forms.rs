@@ -299,11 +299,11 @@ const FORMS: &[(&str, Holds)] = &[
         },
     ),
     ("--trusted-proxy 10.0.0.0/8,2001:db8::/32", |c| {
-        let network = |address: &str, length| Proxy::Network(address.parse().unwrap(), length);
+        let network = |address: &str, length| Proxy::Network(address.parse().expect("an address"), length);
         c.front.trusted_proxy == [network("10.0.0.0", 8), network("2001:db8::", 32)]
     }),
     ("--trusted-proxy loopback --trusted-proxy unix,::1", |c| {
-        let one = Proxy::Network("::1".parse().unwrap(), 128);
+        let one = Proxy::Network("::1".parse().expect("an address"), 128);
         c.front.trusted_proxy == [Proxy::Loopback, Proxy::Unix, one]
     }),
     ("--base-path /games", |c| c.front.base_path == "/games"),
