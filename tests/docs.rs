@@ -295,7 +295,17 @@ fn every_flag_that_a_page_mentions_exists() {
         known.extend(word.strip_prefix("--").map(str::to_owned));
     }
     // What cargo, docker and helm are told.
-    known.extend(["release", "test", "features", "set", "reuse-values"].map(str::to_owned));
+    known.extend(
+        [
+            "release",
+            "test",
+            "features",
+            "set",
+            "reuse-values",
+            "remap-path-prefix",
+        ]
+        .map(str::to_owned),
+    );
     for page in pages() {
         // Made from the flags, and compared with them in tests/cli.
         if page == "docs/cli.md" || page == "docs/benchmarks.md" {

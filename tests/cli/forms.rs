@@ -299,7 +299,8 @@ const FORMS: &[(&str, Holds)] = &[
         },
     ),
     ("--trusted-proxy 10.0.0.0/8,2001:db8::/32", |c| {
-        let network = |address: &str, length| Proxy::Network(address.parse().expect("an address"), length);
+        let network =
+            |address: &str, length| Proxy::Network(address.parse().expect("an address"), length);
         c.front.trusted_proxy == [network("10.0.0.0", 8), network("2001:db8::", 32)]
     }),
     ("--trusted-proxy loopback --trusted-proxy unix,::1", |c| {
