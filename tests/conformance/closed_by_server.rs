@@ -10,7 +10,7 @@ use crate::stage::{Stage, Transport};
 async fn what_comes_behind_a_close_of_the_server_is_not_answered() {
     let bye = frame(FIN | CLOSE, &close(1011, ""));
     for transport in Transport::ALL {
-        let stage = Stage::new(transport, "", "wait then exit 3").await;
+        let stage = Stage::new(transport, "--crash-limit 0", "wait then exit 3").await;
         for (name, answer) in [
             ("the same code", bye.clone()),
             ("another code", frame(FIN | CLOSE, &close(1000, "bye"))),
