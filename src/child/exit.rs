@@ -1,7 +1,7 @@
 //! How a program ended, in the words that clients, logs and metrics share.
 //!
-//! `exit 3` and `signal SEGV` are the two forms, and the limit where one was the reason; the shell's numbers are for exit codes of ours.
-//! Names follow signal(7) without the `SIG`.
+//! `exit 3` and `signal SEGV` are the two forms, and the limit where one was the reason; the
+//! shell's numbers are for exit codes of ours. Names follow signal(7) without the `SIG`.
 
 use std::fmt;
 

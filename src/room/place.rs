@@ -41,19 +41,21 @@ pub struct Place {
     key: Option<usize>,
     /// Encoded and not yet taken by the inbox: first the join message, later at most one message.
     held: Option<Box<Held>>,
-    /// Said when it leaves, once its joining was told.
-    farewell: Option<Box<[u8]>>,
     announced: bool,
-    /// Boxed, because not everybody is known.
-    known: Option<Box<Known>>,
+    /// What not every client has; boxed, so that the others are no larger for it.
+    seldom: Option<Box<Seldom>>,
     /// Its share of the server's limits.
     _admitted: Admitted,
 }
 
-/// A client that has proved who it is.
+/// See [`Place`].
 #[derive(Debug)]
-struct Known {
+struct Seldom {
+    /// Said when it leaves, once its joining was told.
+    farewell: Box<[u8]>,
+    /// Who it has proved to be.
     user: Option<Arc<str>>,
+    /// When that is over.
     until: Option<Instant>,
 }
 
@@ -120,7 +122,12 @@ impl Place {
         if let Some(user) = &user {
             room.users.enter(user);
         }
-        let known = (user.is_some() || until.is_some()).then(|| Box::new(Known { user, until }));
+        let seldom = Seldom {
+            farewell: left.into(),
+            user,
+            until,
+        };
+        let any = !seldom.farewell.is_empty() || seldom.user.is_some() || until.is_some();
         Place {
             room,
             id,
@@ -129,9 +136,8 @@ impl Place {
                 bytes: joined,
                 payload: None,
             })),
-            farewell: Some(left.into()),
             announced: false,
-            known,
+            seldom: any.then(|| Box::new(seldom)),
             _admitted: admitted,
         }
     }
@@ -191,7 +197,7 @@ impl Place {
 
     /// When what the client has proved is over; its connection is to end then.
     pub fn until(&self) -> Option<Instant> {
-        self.known.as_ref()?.until
+        self.seldom.as_ref()?.until
     }
 
     /// The close that the child has ordered for this client, and since when.
@@ -263,7 +269,8 @@ impl Place {
     /// The client no longer hears; what it said before may still be on its way.
     pub fn stop_hearing(&mut self) {
         if let Some(key) = self.key.take() {
-            if let Some(user) = self.known.as_ref().and_then(|known| known.user.as_ref()) {
+            let seldom = self.seldom.as_ref();
+            if let Some(user) = seldom.and_then(|seldom| seldom.user.as_ref()) {
                 self.room.users.leave(user);
             }
             self.room.leave(key);
@@ -285,8 +292,8 @@ impl Drop for Place {
                 self.room.count_dropped("client_left", 1);
             }
         }
-        if let Some(farewell) = self.farewell.take().filter(|_| self.announced) {
-            self.room.inbox.push_over(&farewell);
+        if let Some(seldom) = self.seldom.take().filter(|_| self.announced) {
+            self.room.inbox.push_over(&seldom.farewell);
         }
         self.room.forget_greeting(self.id);
         self.room.speakers.send_modify(|speakers| *speakers -= 1);
