@@ -13,6 +13,23 @@ use super::{Exit, shown};
 const LONGEST_ADVICE: usize = 120;
 const SEE_HELP: &str = "see `scalesocket --help`";
 
+/// What people write who know another program of this kind, and what it is here.
+const ELSEWHERE: [(&str, &str); 13] = [
+    ("--port", "`--addr 0.0.0.0:PORT`"),
+    ("-p", "`--addr 0.0.0.0:PORT`"),
+    ("--address", "`--addr ADDRESS:PORT`"),
+    ("--bind", "`--addr ADDRESS:PORT`"),
+    ("--listen", "`--addr ADDRESS:PORT`"),
+    ("--ssl", "`--tls-cert FILE --tls-key FILE`"),
+    ("--sslcert", "`--tls-cert FILE`"),
+    ("--ssl-cert", "`--tls-cert FILE`"),
+    ("--sslkey", "`--tls-key FILE`"),
+    ("--ssl-key", "`--tls-key FILE`"),
+    ("--dir", "`--staticdir DIR`"),
+    ("--sameorigin", "`--same-origin`"),
+    ("--maxforks", "`--maxrooms N`"),
+];
+
 /// What came of words of the command line: help, version, or a refusal.
 pub(super) fn of_words(command: &clap::Command, argv: &[OsString], error: &Error) -> Exit {
     match error.kind() {
@@ -89,6 +106,9 @@ fn unknown(command: &clap::Command, argv: &[OsString], error: &Error) -> String 
         .ok()
         .and_then(|found| found.try_get_one::<OsString>("cmd").ok().flatten().cloned());
     let Some(cmd) = cmd else {
+        if let Some((_, ours)) = ELSEWHERE.iter().find(|(theirs, _)| *theirs == word) {
+            return format!("`{word}` is not a known option: here it is {ours}");
+        }
         let known = context(error, ContextKind::SuggestedArg);
         return match known.map(|flag| flag_of(&flag)) {
             Some(flag) => format!("`{word}` is not a known option: did you mean `{flag}`?"),

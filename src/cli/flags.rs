@@ -37,7 +37,7 @@ send are lines on its stdin, what it prints are messages to all of them.
     scalesocket ./game.py -- --level 5       the program's own arguments, after --";
 
 const AFTER_HELP: &str = "\
-Helpers (as the very first word): `scalesocket install DIR`, `scalesocket probe [URL]`.
+Helpers (as the very first word): `scalesocket completions SHELL`, `man`, `install DIR`, `probe [URL]`.
 Every flag --x-y also reads SCALESOCKET_X_Y. --help tells more.";
 
 const AFTER_LONG_HELP: &str = "\
@@ -51,7 +51,8 @@ Environment: every flag --x-y also reads SCALESOCKET_X_Y; true, false, 1 or 0 fo
 value; an empty variable is unset; the command line wins.
 
 Helpers, as the very first word: `scalesocket install DIR` copies this program into a directory, \
-`scalesocket probe [URL]` asks a server for its health. A program of such a name is served by path \
+`scalesocket probe [URL]` asks a server for its health, `scalesocket completions SHELL` and \
+`scalesocket man` print completions and the manual page. A program of such a name is served by path \
 or after --.";
 
 /// The command line as clap sees it.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
 
 use super::config::Listen;
-use super::{Command, complaint, values};
+use super::{Command, complaint, manual, values};
 
 const HEALTH: &str = "/health";
 
@@ -84,6 +84,11 @@ fn target(text: &str) -> Result<Url, String> {
         secure,
         path: path.to_owned(),
     })
+}
+
+/// The definitions of all helpers, in the order of the reference.
+pub(super) fn all() -> impl Iterator<Item = clap::Command> {
+    [install(), probe(), manual::completions(), manual::man()].into_iter()
 }
 
 /// The definitions of `install`.

@@ -14,6 +14,7 @@ mod environment;
 mod flags;
 mod helpers;
 mod identity;
+mod manual;
 mod program;
 mod reference;
 mod tls;
@@ -124,6 +125,15 @@ pub fn parse(
         Some("probe") => {
             let matches = matches(&helpers::probe(), helper_words("probe", &argv), env)?;
             helpers::to_probe(&matches.found).map_err(Exit::refusal)
+        }
+        Some("completions") => {
+            let words = helper_words("completions", &argv);
+            let matches = matches(&manual::completions(), words, env)?;
+            Err(manual::to_completions(&matches.found).unwrap_or_else(Exit::refusal))
+        }
+        Some("man") => {
+            matches(&manual::man(), helper_words("man", &argv), env)?;
+            Err(manual::page())
         }
         _ => {
             let matches = matches(&command(), argv, env)?;

@@ -63,9 +63,22 @@ pub fn resolve_program(cmd: &OsStr, path: &OsStr) -> Result<PathBuf, String> {
         true => Err(format!(
             "`{name}` is not in PATH: write `./{name}` for the one in this directory"
         )),
-        false => Err(format!(
-            "`{name}` is not in PATH: install it, or write the path of a program"
-        )),
+        false => Err(absent(&name, "is not in PATH")),
+    }
+}
+
+/// What to do about a program that is not there.
+fn absent(name: &str, what: &str) -> String {
+    match name.split_once(char::is_whitespace) {
+        Some((program, args)) => format!(
+            "`{name}` is one name and {what}: write the program's arguments behind --, as in \
+             `scalesocket {program} -- {}`",
+            args.trim_start()
+        ),
+        None if what == "does not exist" => {
+            format!("`{name}` does not exist: write the path of a program")
+        }
+        None => format!("`{name}` {what}: install it, or write the path of a program"),
     }
 }
 
@@ -75,9 +88,7 @@ fn check(file: &Path, name: &str) -> Result<(), String> {
         Ok(found) => found,
         Err(error) => {
             return Err(match error.kind() {
-                std::io::ErrorKind::NotFound => {
-                    format!("`{name}` does not exist: write the path of a program")
-                }
+                std::io::ErrorKind::NotFound => absent(name, "does not exist"),
                 std::io::ErrorKind::PermissionDenied => {
                     format!(
                         "`{name}` is in a directory that may not be entered: allow it to this user"
@@ -106,20 +117,36 @@ fn check(file: &Path, name: &str) -> Result<(), String> {
     check_interpreter(file, name)
 }
 
-/// A script whose interpreter is missing fails with "no such file", as if the script were missing.
+/// The kernel runs no text that does not name its interpreter, and says of a script whose
+/// interpreter is missing that the script is.
 fn check_interpreter(file: &Path, name: &str) -> Result<(), String> {
-    let mut line = Vec::new();
+    let mut begin = Vec::new();
     // A program may be executable and unreadable; then nobody can tell, and nothing is wrong.
-    let Ok(file) = File::open(file) else {
+    let Ok(open) = File::open(file) else {
         return Ok(());
     };
-    if file.take(FIRST_LINE).read_to_end(&mut line).is_err() {
+    if open.take(FIRST_LINE).read_to_end(&mut begin).is_err() {
         return Ok(());
     }
-    let Some(line) = line.strip_prefix(b"#!") else {
-        return Ok(());
+    let Some(line) = begin.strip_prefix(b"#!") else {
+        // What holds a NUL byte is of a form that we need not know: the kernel may (binfmt_misc).
+        return match begin.contains(&0) {
+            true => Ok(()),
+            false => Err(match begin.is_empty() {
+                true => format!("`{name}` is empty: write a program into it"),
+                false => format!(
+                    "`{name}` does not say what runs it: make `{}` its first line",
+                    first_line(file)
+                ),
+            }),
+        };
     };
     let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    if line.ends_with(b"\r") {
+        return Err(format!(
+            "`{name}` has lines that end in CR LF: save it with Unix line ends, or run `sed -i 's/\\r$//' {name}`"
+        ));
+    }
     let interpreter = line
         .trim_ascii_start()
         .split(|byte| matches!(byte, b' ' | b'\t'))
@@ -128,15 +155,23 @@ fn check_interpreter(file: &Path, name: &str) -> Result<(), String> {
     if interpreter.is_empty() || Path::new(interpreter).exists() {
         return Ok(());
     }
-    if interpreter.as_bytes().ends_with(b"\r") {
-        return Err(format!(
-            "`{name}` has lines that end in CR LF: save it with Unix line ends, or run `sed -i 's/\\r$//' {name}`"
-        ));
-    }
     Err(format!(
         "`{name}` asks for `{}` in its first line, which does not exist: install that, or correct the line",
         shown(interpreter)
     ))
+}
+
+/// What a script of that name begins with.
+fn first_line(script: &Path) -> &'static str {
+    match script.extension().and_then(OsStr::to_str) {
+        Some("py") => "#!/usr/bin/env python3",
+        Some("js" | "mjs" | "cjs") => "#!/usr/bin/env node",
+        Some("rb") => "#!/usr/bin/env ruby",
+        Some("pl") => "#!/usr/bin/env perl",
+        Some("lua") => "#!/usr/bin/env lua",
+        Some("php") => "#!/usr/bin/env php",
+        _ => "#!/bin/sh",
+    }
 }
 
 #[cfg(test)]
@@ -191,9 +226,13 @@ mod tests {
         let plain = file(dir.path(), "plain", "#!/bin/sh\n", 0o644);
         let lost = file(dir.path(), "lost", "#! /no/such/interpreter -x\n", 0o755);
         let dos = file(dir.path(), "dos", "#!/bin/sh\r\nexit\r\n", 0o755);
+        let env = file(dir.path(), "env", "#!/usr/bin/env sh\r\nexit\r\n", 0o755);
+        let bare = file(dir.path(), "bare", "echo hi\n", 0o755);
+        let snake = file(dir.path(), "snake.py", "print(1)\n", 0o755);
+        let empty = file(dir.path(), "empty", "", 0o755);
         let through = plain.join("deeper");
         let absent = dir.path().join("absent");
-        let cases: [(&OsStr, &str); 9] = [
+        let cases: [(&OsStr, &str); 15] = [
             (dir.path().as_os_str(), "is a directory"),
             (plain.as_os_str(), "is not executable: run `chmod +x "),
             ("plain".as_ref(), "is not executable: run `chmod +x "),
@@ -201,6 +240,12 @@ mod tests {
             ("absent".as_ref(), "is not in PATH"),
             (lost.as_os_str(), "asks for `/no/such/interpreter`"),
             (dos.as_os_str(), "CR LF"),
+            (env.as_os_str(), "CR LF"),
+            (bare.as_os_str(), "make `#!/bin/sh` its first line"),
+            (snake.as_os_str(), "make `#!/usr/bin/env python3` its"),
+            (empty.as_os_str(), "is empty"),
+            ("absent -x 1".as_ref(), "as in `scalesocket absent -- -x 1`"),
+            ("./absent 1".as_ref(), "as in `scalesocket ./absent -- 1`"),
             (through.as_os_str(), "goes through a file"),
             ("/dev/null".as_ref(), "is not a file"),
         ];

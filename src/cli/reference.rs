@@ -37,7 +37,7 @@ pub fn reference() -> String {
         }
     }
     page.push_str("\n## Helpers\n\nA helper's word is one only as the very first argument.\n");
-    for helper in [helpers::install(), helpers::probe()] {
+    for helper in helpers::all() {
         one_helper(&mut page, helper);
     }
     page.push('\n');

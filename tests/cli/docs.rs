@@ -71,3 +71,76 @@ fn the_reference_in_docs_is_current() {
         "docs/cli.md is not what the flags say: run `UPDATE_DOCS=1 cargo test --features kube --test cli`"
     );
 }
+
+/// What a helper prints that only prints.
+fn printed(line: &str) -> String {
+    match parse_in(&[], line) {
+        Err(exit @ Exit::Answer(_)) => exit.to_string(),
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+#[test]
+fn shells_are_told_of_every_flag_and_helper() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell", "ZSH"] {
+        let text = printed(&format!("completions {shell}"));
+        for flag in cli::command()
+            .get_arguments()
+            .filter_map(|arg| arg.get_long())
+        {
+            assert!(text.contains(flag), "{shell}: {flag}");
+        }
+        for helper in ["install", "probe", "completions", "man"] {
+            assert!(text.contains(helper), "{shell}: {helper}");
+        }
+    }
+    for line in [
+        "completions",
+        "completions ksh",
+        "completions bash zsh",
+        "man x",
+    ] {
+        assert!(
+            parse_in(&[], line).is_err_and(|exit| exit.code() == 2),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn bash_completes_as_its_script_says() {
+    let script = format!(
+        "{}\nCOMP_WORDS=(scalesocket --backl); COMP_CWORD=1; _scalesocket scalesocket --backl scalesocket; echo \"${{COMPREPLY[@]}}\"",
+        printed("completions bash")
+    );
+    let shell = std::process::Command::new("bash")
+        .arg("-c")
+        .arg(script)
+        .output();
+    let Ok(answer) = shell else {
+        eprintln!("skipped: there is no bash here");
+        return;
+    };
+    assert_eq!(String::from_utf8_lossy(&answer.stdout).trim(), "--backlog");
+}
+
+#[test]
+fn the_manual_page_tells_of_every_flag_and_helper() {
+    let page = printed("man");
+    assert!(page.contains(".TH SCALESOCKET 1"), "{page}");
+    // Hyphens are escaped in roff, so that they can be copied.
+    let plain = page.replace("\\-", "-");
+    for flag in cli::command()
+        .get_arguments()
+        .filter_map(|arg| arg.get_long())
+    {
+        assert!(plain.contains(&format!("--{flag}")), "{flag}");
+    }
+    for helper in [
+        "install [DIR]",
+        "probe [OPTIONS] [URL]",
+        "completions [SHELL]",
+    ] {
+        assert!(plain.contains(&format!("scalesocket {helper}")), "{helper}");
+    }
+}

@@ -90,6 +90,19 @@ fn a_forgotten_double_dash_is_answered_with_the_corrected_line() {
 fn an_unknown_option_before_any_program_is_named_with_the_nearest_known_one() {
     assert!(refused("--backlogs 5 cat").contains("did you mean `--backlog`?"));
     assert!(refused("-x cat").contains("`-x` is not a known option"));
+    for (line, ours) in [
+        ("--port 9000 cat", "`--addr 0.0.0.0:PORT`"),
+        ("--port=9000 cat", "`--addr 0.0.0.0:PORT`"),
+        ("-p 9000 cat", "`--addr 0.0.0.0:PORT`"),
+        ("--sslcert x cat", "`--tls-cert FILE`"),
+        ("--dir public cat", "`--staticdir DIR`"),
+    ] {
+        let sentence = refused(line);
+        assert!(
+            sentence.ends_with(&format!("here it is {ours}")),
+            "{sentence}"
+        );
+    }
     assert!(refused("--tcp=true cat").contains("takes no value"));
     assert!(refused("--tcp --tcp cat").contains("more than once"));
     assert!(refused("--linger").contains("needs a value"));
