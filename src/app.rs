@@ -5,6 +5,7 @@ mod bare;
 #[cfg_attr(not(feature = "kube"), path = "app/alone.rs")]
 mod fleet;
 mod front;
+mod greeting;
 mod heap;
 mod identity;
 
@@ -28,8 +29,10 @@ use crate::http::{self as door, Door, Listener, OriginRule, Readiness, Side, Tls
 use crate::metrics::Metrics;
 use crate::room::{self, Close, RoomName, Rooms};
 use crate::stop::{self, Asked, Signals, Stage};
+use crate::telemetry::Terminal;
 use crate::ws::connection;
 use fleet::{Fleet, Member};
+use greeting::Greeting;
 pub use heap::share_heap;
 
 /// Descriptors that are neither clients' nor rooms'.
@@ -48,6 +51,8 @@ pub struct Prepared {
     pub program: Option<std::path::PathBuf>,
     /// Our own cgroup, divided, or why it is not; none where nobody asked.
     pub division: Option<Result<Division, String>>,
+    /// Somebody who reads the log as it comes.
+    pub terminal: Option<Terminal>,
 }
 
 /// What the floors need, cut from the configuration.
@@ -131,6 +136,7 @@ pub async fn run(plan: Plan, prepared: Prepared) -> anyhow::Result<ExitCode> {
     let guard = door.options.guard.clone();
     tasks.spawn(identity::reload(guard, reload, closing.clone()));
     let to_tls = Side::Redirect(tls_port);
+    let greeting = Greeting::new(&config, &public);
     for (listeners, side, name) in [
         (public, Side::Public, "public"),
         (admin, Side::Admin, "admin"),
@@ -152,7 +158,7 @@ pub async fn run(plan: Plan, prepared: Prepared) -> anyhow::Result<ExitCode> {
         }
     }
     tasks.spawn(heap::keep_small(rooms.clone(), closing.clone()));
-    info!(version = env!("CARGO_PKG_VERSION"), "ready");
+    greeting.say(prepared.terminal.as_ref());
 
     let warden = prepared.warden.as_ref();
     let story = story(&config, &rooms, &member, &asked, &ready, warden).await;

@@ -82,8 +82,8 @@ fn serve(config: Config) -> ExitCode {
         let verbosity = config.verbosity;
         match Plan::new(config, descriptors) {
             Ok(plan) => {
-                let _flush = telemetry::init(format, verbosity)?;
-                run(plan, program, soft_nofile)
+                let (_flush, terminal) = telemetry::init(format, verbosity)?;
+                run(plan, program, soft_nofile, terminal)
             }
             Err(error) => Ok(Exit::refusal(format!("{error:#}")).report()),
         }
@@ -97,7 +97,12 @@ fn serve(config: Config) -> ExitCode {
     }
 }
 
-fn run(plan: Plan, program: Option<PathBuf>, soft_nofile: u64) -> anyhow::Result<ExitCode> {
+fn run(
+    plan: Plan,
+    program: Option<PathBuf>,
+    soft_nofile: u64,
+    terminal: Option<telemetry::Terminal>,
+) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
@@ -118,6 +123,7 @@ fn run(plan: Plan, program: Option<PathBuf>, soft_nofile: u64) -> anyhow::Result
             warden,
             program,
             division: division.clone(),
+            terminal,
         };
         app::run(plan, prepared).await
     });

@@ -6,8 +6,8 @@
 
 mod log;
 
-use std::fmt::{self, Write as _};
-use std::io::{self, IsTerminal as _};
+use std::fmt;
+use std::io::{self, IsTerminal as _, Write as _};
 
 use anyhow::Context as _;
 use tracing::Subscriber;
@@ -40,10 +40,11 @@ pub enum LogFormat {
 ///
 /// It starts a thread, so it comes after anything that forks, and fails when the process has a
 /// log already.
-pub fn init(format: LogFormat, verbosity: i8) -> anyhow::Result<Flush> {
+pub fn init(format: LogFormat, verbosity: i8) -> anyhow::Result<(Flush, Option<Terminal>)> {
     let stderr = io::stderr();
     let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    let colour = stderr.is_terminal() && !set("NO_COLOR");
+    let people = stderr.is_terminal();
+    let colour = people && !set("NO_COLOR");
     let log = Log::start(stderr, |lines| {
         tracing::warn!(
             lines,
@@ -53,7 +54,38 @@ pub fn init(format: LogFormat, verbosity: i8) -> anyhow::Result<Flush> {
     subscriber(format, verbosity, colour, log.clone())
         .try_init()
         .context("cannot start the log")?;
-    Ok(log.flush_at_end())
+    let listening = people && format == LogFormat::Text && verbosity >= 0;
+    let terminal = listening.then(|| Terminal {
+        log: log.clone(),
+        colour,
+    });
+    Ok((log.flush_at_end(), terminal))
+}
+
+/// Where somebody reads the log as it comes.
+#[derive(Clone)]
+pub struct Terminal {
+    log: Log,
+    colour: bool,
+}
+
+impl fmt::Debug for Terminal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Terminal").finish_non_exhaustive()
+    }
+}
+
+impl Terminal {
+    /// Whether colours are wanted.
+    pub fn is_coloured(&self) -> bool {
+        self.colour
+    }
+
+    /// Puts whole lines between those of the log, as they are.
+    pub fn say(&self, lines: &str) {
+        // The log takes everything.
+        let _ = self.log.clone().write_all(lines.as_bytes());
+    }
 }
 
 fn subscriber<W>(
@@ -99,7 +131,7 @@ fn write_field(out: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> f
     if field.name() != "message" {
         write!(out, "{field}=")?;
     }
-    write!(Harmless(out), "{value:?}")
+    fmt::Write::write_fmt(&mut Harmless(out), format_args!("{value:?}"))
 }
 
 /// SECURITY: children and clients are quoted in the log. What they say must neither steer a

@@ -20,6 +20,7 @@ pub(super) fn door(plan: Plan) -> anyhow::Result<Arc<Door>> {
         warden: None,
         program: None,
         division: None,
+        terminal: None,
     };
     let starter = starter(&plan.config, &nothing, plan.cage);
     let rooms = Rooms::new(plan.rooms, starter, metrics.clone(), tasks.clone(), None);

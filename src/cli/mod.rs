@@ -185,7 +185,7 @@ fn matches(
 }
 
 /// Text from outside inside a sentence: on one line, whatever it holds.
-fn shown(text: &OsStr) -> String {
+pub(crate) fn shown(text: &OsStr) -> String {
     text.to_string_lossy()
         .chars()
         .fold(String::new(), |mut line, c| {

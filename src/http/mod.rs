@@ -23,6 +23,7 @@ mod router;
 mod seen;
 mod serve;
 pub mod tls;
+mod visitor;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -12,7 +12,7 @@ use http::StatusCode;
 use serde_json::json;
 
 use super::answer::{Denied, endpoint_header, json_response};
-use super::{Door, Ends, Readiness, Side, api, hosts, join, plain, seen};
+use super::{Door, Ends, Readiness, Side, api, hosts, join, plain, seen, visitor};
 use crate::room::RoomName;
 
 /// Whether the server lives.
@@ -162,11 +162,16 @@ async fn elsewhere(State(door): State<Arc<Door>>, request: Request<Body>) -> Res
     } else {
         "ws"
     };
+    let is_browser = visitor::is_browser(request.headers());
     if let Some(files) = &door.options.files
         && let Some(response) = files.serve(request).await
     {
         return response;
     }
     let start = format!("{scheme}://<host>{}", door.options.base_path);
-    Denied::NotWebsocket(start).into_response()
+    let denied = Denied::NotWebsocket(start).into_response();
+    match is_browser {
+        true => visitor::show(denied),
+        false => denied,
+    }
 }
