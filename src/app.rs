@@ -116,6 +116,11 @@ pub async fn run(plan: Plan, prepared: Prepared) -> anyhow::Result<ExitCode> {
     tell_of_cage(&cage, &prepared);
     let starter = starter(&config, &prepared, cage);
     let ownership = fleet.ownership();
+    let piped = prepared.program.as_deref().filter(|_| !config.tcp);
+    let rooms = room::Options {
+        flush_advice: piped.map(cli::flush_advice),
+        ..rooms
+    };
     let rooms = Rooms::new(rooms, starter, metrics.clone(), tasks.clone(), ownership);
     let (ready, watched) = watch::channel(Readiness::Starting);
     let member = fleet.join(&config, &rooms, &prepared, &ready)?;
@@ -479,6 +484,8 @@ fn room_options(config: &Config, descriptors: u64) -> anyhow::Result<room::Optio
             cli::Stderr::Inherit | cli::Stderr::Drop => room::Stderr::Elsewhere,
         },
         output_ends_room: config.tcp || matches!(config.source, Source::Connect(_)),
+        // Known once the program was found.
+        flush_advice: None,
     })
 }
 

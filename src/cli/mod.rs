@@ -40,7 +40,7 @@ pub use config::{
 pub use door::{Front, Proxy};
 pub use flags::command;
 pub use identity::Identity;
-pub use program::{DEFAULT_PATH, resolve_program};
+pub use program::{DEFAULT_PATH, flush_advice, resolve_program};
 pub use reference::reference;
 pub use tls::Tls;
 

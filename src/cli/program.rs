@@ -120,14 +120,10 @@ fn check(file: &Path, name: &str) -> Result<(), String> {
 /// The kernel runs no text that does not name its interpreter, and says of a script whose
 /// interpreter is missing that the script is.
 fn check_interpreter(file: &Path, name: &str) -> Result<(), String> {
-    let mut begin = Vec::new();
     // A program may be executable and unreadable; then nobody can tell, and nothing is wrong.
-    let Ok(open) = File::open(file) else {
+    let Some(begin) = beginning(file) else {
         return Ok(());
     };
-    if open.take(FIRST_LINE).read_to_end(&mut begin).is_err() {
-        return Ok(());
-    }
     let Some(line) = begin.strip_prefix(b"#!") else {
         // What holds a NUL byte is of a form that we need not know: the kernel may (binfmt_misc).
         return match begin.contains(&0) {
@@ -147,11 +143,7 @@ fn check_interpreter(file: &Path, name: &str) -> Result<(), String> {
             "`{name}` has lines that end in CR LF: save it with Unix line ends, or run `sed -i 's/\\r$//' {name}`"
         ));
     }
-    let interpreter = line
-        .trim_ascii_start()
-        .split(|byte| matches!(byte, b' ' | b'\t'))
-        .next();
-    let interpreter = OsStr::from_bytes(interpreter.unwrap_or_default());
+    let interpreter = words(line).next().unwrap_or_default();
     if interpreter.is_empty() || Path::new(interpreter).exists() {
         return Ok(());
     }
@@ -159,6 +151,48 @@ fn check_interpreter(file: &Path, name: &str) -> Result<(), String> {
         "`{name}` asks for `{}` in its first line, which does not exist: install that, or correct the line",
         shown(interpreter)
     ))
+}
+
+/// As much of a file as the kernel looks at; none if it cannot be read.
+fn beginning(file: &Path) -> Option<Vec<u8>> {
+    let mut begin = Vec::new();
+    let file = File::open(file).ok()?;
+    file.take(FIRST_LINE).read_to_end(&mut begin).ok()?;
+    Some(begin)
+}
+
+fn words(line: &[u8]) -> impl Iterator<Item = &OsStr> {
+    line.split(|byte| matches!(byte, b' ' | b'\t'))
+        .filter(|word| !word.is_empty())
+        .map(OsStr::from_bytes)
+}
+
+/// How a program is made to say at once what it prints into a pipe: its runtime decides that.
+pub fn flush_advice(program: &Path) -> &'static str {
+    // `/usr/bin/env python3` is named by its last word, and so is `/usr/bin/python3`.
+    let script = beginning(program).unwrap_or_default();
+    let line = script.strip_prefix(b"#!").map(|rest| {
+        let line = rest.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        words(line)
+            .filter(|word| !word.as_bytes().starts_with(b"-"))
+            .take(2)
+            .map(Path::new)
+            .filter_map(Path::file_name)
+            .find(|name| *name != "env")
+    });
+    let runtime = line.unwrap_or(program.file_name()).unwrap_or_default();
+    let runtime = runtime.to_string_lossy();
+    let kind = runtime.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
+    match kind {
+        "python" | "pypy" => "start it with `python3 -u`, or print with flush=True",
+        "ruby" => "write `$stdout.sync = true` at its beginning",
+        "perl" => "write `$| = 1;` at its beginning",
+        "lua" | "luajit" => "write `io.stdout:setvbuf('line')` at its beginning",
+        "awk" | "gawk" | "mawk" => "call fflush() after each message",
+        "sed" => "give it `-u`",
+        "grep" => "give it `--line-buffered`",
+        _ => "flush stdout after each message, or run it under `stdbuf -oL`",
+    }
 }
 
 /// What a script of that name begins with.
@@ -254,6 +288,25 @@ mod tests {
             assert!(sentence.contains(expected), "{cmd:?}: {sentence}");
             assert!(!sentence.contains('\n'), "{cmd:?}: {sentence}");
         }
+    }
+
+    #[test]
+    fn advice_about_flushing_fits_the_runtime() {
+        let dir = tempfile::tempdir().unwrap();
+        for (text, part) in [
+            ("#!/usr/bin/env python3\n", "python3 -u"),
+            ("#!/usr/bin/env -S python3.12 -O\n", "python3 -u"),
+            ("#! /usr/bin/perl -w\n", "$| = 1"),
+            ("#!/usr/bin/mawk -f\n", "fflush()"),
+            ("#!/bin/sh\n", "stdbuf -oL"),
+            ("#!\n", "stdbuf -oL"),
+            ("\x7fELF", "stdbuf -oL"),
+        ] {
+            let program = file(dir.path(), "program", text, 0o755);
+            assert!(flush_advice(&program).contains(part), "{text}");
+        }
+        assert!(flush_advice(Path::new("/usr/bin/ruby3.1")).contains("sync"));
+        assert!(flush_advice(Path::new("/")).contains("stdbuf"));
     }
 
     #[test]

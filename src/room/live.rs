@@ -17,6 +17,7 @@ use super::close::Close;
 use super::feed::{Brink, Feed, LOOK, Patience};
 use super::history::History;
 use super::inbox::Inbox;
+use super::mute;
 use super::name::RoomName;
 use super::options::Options;
 use super::outgoing::Outgoing;
@@ -319,6 +320,15 @@ impl Room {
     }
 
     /// Counts a message that the inbox accepted.
+    /// How many messages the child was or will be given, and how many it has said.
+    pub(super) fn said(&self) -> mute::Said {
+        let counts = &self.counts;
+        (
+            counts.messages_in.load(Relaxed),
+            counts.messages_out.load(Relaxed),
+        )
+    }
+
     pub(super) fn count_in(&self, bytes: usize) {
         self.counts.messages_in.fetch_add(1, Relaxed);
         self.counts.bytes_in.fetch_add(bytes as u64, Relaxed);

@@ -19,6 +19,7 @@ mod gather;
 mod history;
 mod inbox;
 mod live;
+mod mute;
 mod name;
 mod options;
 mod outgoing;

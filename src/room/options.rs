@@ -77,4 +77,7 @@ pub struct Options {
     /// Whether the end of the child's output is the end of the room (TCP): with pipes a child may
     /// close stdout and live on.
     pub output_ends_room: bool,
+    /// How the program is made to say at once what it prints; none where it does not print to a
+    /// pipe.
+    pub flush_advice: Option<&'static str>,
 }

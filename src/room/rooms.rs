@@ -16,6 +16,7 @@ use super::crashes::{CrashLoop, Crashes};
 use super::flights::{Boarding, Flights, Pilot};
 use super::history::History;
 use super::live::{Opening, Order, Room, Shut};
+use super::mute::Advice;
 use super::name::RoomName;
 use super::options::Options;
 use super::ownership::{Claim, Owner, Ownership, Unclaimed};
@@ -174,6 +175,7 @@ pub(super) struct Registry {
     admission: Arc<Admission>,
     pub(super) starts: Starts,
     pub(super) crashes: Crashes,
+    pub(super) advice: Advice,
     next_id: AtomicU32,
     draining: AtomicBool,
     /// Whether rooms may not be opened, until they may again.
@@ -209,6 +211,7 @@ impl Rooms {
         Rooms(Arc::new(Registry {
             starts: Starts::new(options.spawn_every),
             crashes: Crashes::new(options.crash_limit),
+            advice: Advice::new(options.flush_advice),
             options: Arc::new(options),
             starter,
             metrics,

@@ -18,6 +18,7 @@ use super::close::Close;
 use super::crashes;
 use super::end::{End, is_failure};
 use super::live::{Order, Phase, Room};
+use super::mute::Silence;
 use super::options::Stderr;
 use super::ownership::Claim;
 use super::pumps;
@@ -273,6 +274,8 @@ impl Supervisor<'_> {
             .max_lifetime
             .map(|most| Instant::from_std(room.opened) + most);
         let mut lonely: Option<Instant> = None;
+        let advice = &self.registry.advice;
+        let mut silence = Silence::new(advice.is_left());
         loop {
             let order = orders.borrow_and_update().clone();
             if order != Order::Live {
@@ -298,6 +301,7 @@ impl Supervisor<'_> {
                 _ => empty.then(|| now + options.linger),
             };
             let limits = [oldest, idle].into_iter().flatten().min();
+            let look = silence.next_look();
             tokio::select! {
                 biased;
                 exit = life.exited() => {
@@ -322,6 +326,11 @@ impl Supervisor<'_> {
                     }
                 }
                 () = sleep_until(limits.unwrap_or(now)), if limits.is_some() => {}
+                () = sleep_until(look.unwrap_or(now)), if look.is_some() => {
+                    if silence.look(room.said()) {
+                        advice.give(&room.name);
+                    }
+                }
             }
         }
     }

@@ -13,6 +13,7 @@ mod compression;
 mod door;
 mod endings;
 mod environment;
+mod first;
 mod fleet;
 mod framing_json;
 mod framing_packets;

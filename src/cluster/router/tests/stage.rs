@@ -358,6 +358,7 @@ fn room_options(told: &Told) -> room::Options {
         crash_limit: None,
         stderr: room::Stderr::Elsewhere,
         output_ends_room: true,
+        flush_advice: None,
     }
 }
 
