@@ -15,7 +15,7 @@
 //! - [`child`]: the program of one room: start it, talk to it, end it with all it started
 //! - [`frame`]: bytes of a child <-> messages
 //! - [`metrics`]: every metric once; a leaf
-//! - [`install`] and [`probe`]: helpers for images without a shell
+//! - [`install`] and [`probe`]: helpers for images without a shell; [`connect`]: a client for people
 
 #[cfg(windows)]
 compile_error!(
@@ -28,6 +28,7 @@ pub mod child;
 pub mod cli;
 #[cfg(feature = "kube")]
 pub mod cluster;
+pub mod connect;
 pub mod frame;
 pub mod http;
 pub mod install;

@@ -10,7 +10,7 @@ use scalesocket::app::{self, Plan, Prepared};
 use scalesocket::child::{self, Division, Warden};
 use scalesocket::cli::{self, Command, Config, Exit, Listen, Source};
 use scalesocket::probe::{self, Target};
-use scalesocket::{install, telemetry};
+use scalesocket::{connect, install, telemetry};
 
 /// How long blocking work may take to end once everything else has.
 const LAST_WORK: Duration = Duration::from_secs(1);
@@ -21,6 +21,10 @@ fn main() -> ExitCode {
     }
     match cli::parse(std::env::args_os(), &|name| std::env::var_os(name)) {
         Ok(Command::Serve(config)) => serve(*config),
+        Ok(Command::Connect(options)) => connect::run(&options).unwrap_or_else(|error| {
+            eprintln!("scalesocket: {error:#}");
+            ExitCode::FAILURE
+        }),
         Ok(Command::Install { dir }) => {
             told(install::install(&dir).map(|path| path.display().to_string()))
         }

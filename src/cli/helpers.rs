@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
 
 use super::config::Listen;
-use super::{Command, complaint, manual, values};
+use super::{Command, complaint, connect, manual, values};
 
 const HEALTH: &str = "/health";
 
@@ -88,7 +88,14 @@ fn target(text: &str) -> Result<Url, String> {
 
 /// The definitions of all helpers, in the order of the reference.
 pub(super) fn all() -> impl Iterator<Item = clap::Command> {
-    [install(), probe(), manual::completions(), manual::man()].into_iter()
+    [
+        connect::connect(),
+        install(),
+        probe(),
+        manual::completions(),
+        manual::man(),
+    ]
+    .into_iter()
 }
 
 /// The definitions of `install`.

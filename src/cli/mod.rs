@@ -9,6 +9,7 @@ mod cage;
 mod cluster;
 mod complaint;
 mod config;
+mod connect;
 mod door;
 mod environment;
 mod flags;
@@ -54,6 +55,8 @@ pub enum Command {
         /// The directory that gets a file `scalesocket`.
         dir: PathBuf,
     },
+    /// Talk with a room.
+    Connect(crate::connect::Options),
     /// Ask a running server for its health, for images that have no `curl`.
     Probe {
         /// Where the server listens.
@@ -125,6 +128,10 @@ pub fn parse(
         Some("probe") => {
             let matches = matches(&helpers::probe(), helper_words("probe", &argv), env)?;
             helpers::to_probe(&matches.found).map_err(Exit::refusal)
+        }
+        Some("connect") => {
+            let matches = matches(&connect::connect(), helper_words("connect", &argv), env)?;
+            connect::to_connect(&matches.found).map_err(Exit::refusal)
         }
         Some("completions") => {
             let words = helper_words("completions", &argv);
