@@ -77,7 +77,7 @@ async fn talk(options: &Options) -> anyhow::Result<ExitCode> {
     let people = io::stdin().is_terminal() && io::stdout().is_terminal() && !options.raw;
     let (say, mut said) = mpsc::channel(AHEAD);
     let mut screen = match people {
-        true => lines::from_people(say, format!("{}", options.url.path()))?,
+        true => lines::from_people(say, options.url.path().to_owned())?,
         false => {
             lines::from_pipe(say);
             Screen::plain(options.raw)

@@ -26,6 +26,10 @@ pub(super) fn run(bytes: &[u8]) {
     };
     match cli::parse(argv, &variable) {
         Ok(Command::Serve(config)) => check(&config),
+        Ok(Command::Connect(options)) => {
+            assert!(options.url.host().is_some_and(|host| !host.is_empty()));
+            assert!(matches!(options.url.scheme_str(), Some("ws" | "wss")));
+        }
         Ok(Command::Install { dir }) => assert!(!dir.as_os_str().is_empty()),
         Ok(Command::Probe { path, timeout, .. }) => {
             assert!(path.starts_with('/'));
