@@ -513,6 +513,7 @@ fn door_options(config: &Config) -> anyhow::Result<door::Options> {
     }
     Ok(door::Options {
         proxies: front::proxies(config),
+        proxy_protocol: config.front.proxy_protocol,
         hosts: front::hosts(config),
         base_path: config.front.base_path.clone(),
         guard,

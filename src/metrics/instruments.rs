@@ -206,6 +206,16 @@ pub(super) fn declare(
         },
     );
     table.counter(
+        "scalesocket_proxy_headers_failed_total",
+        "",
+        "Connections without a good header of the PROXY protocol, by reason.",
+        |state, show| {
+            state
+                .proxy_protocol_failed
+                .each(|reason, n| show(&[label("reason", reason)], n))
+        },
+    );
+    table.counter(
         "scalesocket_connections_closed_total",
         "",
         "Connections that ended, by close code.",
