@@ -4,6 +4,7 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use rustls::client::verify_server_name;
@@ -16,6 +17,8 @@ use rustls::server::{
 };
 use rustls::sign::CertifiedKey;
 use rustls::{InconsistentKeys, RootCertStore, ServerConfig};
+use x509_cert::Certificate;
+use x509_cert::der::Decode;
 
 use super::Files;
 
@@ -57,6 +60,17 @@ impl Certificates {
     /// Whether one is for that host.
     pub(super) fn any_for(&self, host: &ServerName<'_>) -> bool {
         self.0.iter().any(|pair| is_for(pair, host))
+    }
+
+    /// When the first of them expires, from 1970 on. Those of authorities in the chains do not count:
+    /// some are kept there for old clients long after their end.
+    pub(super) fn expire(&self) -> Option<Duration> {
+        let ends = self.0.iter().filter_map(|pair| {
+            let certificate = Certificate::from_der(pair.end_entity_cert().ok()?).ok()?;
+            let validity = certificate.tbs_certificate().validity();
+            Some(validity.not_after.to_unix_duration())
+        });
+        ends.min()
     }
 }
 
