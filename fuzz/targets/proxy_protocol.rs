@@ -26,7 +26,7 @@ pub(super) fn run(bytes: &[u8]) {
 
 /// Byte by byte: no earlier than at its end is it whole, and what is missing never goes beyond that.
 fn in_pieces(bytes: &[u8], parsed: &Result<Parsed, &'static str>) {
-    for length in 0..bytes.len().min(300) {
+    for length in 0..bytes.len().min(120) {
         match (parse(&bytes[..length]), parsed) {
             (Ok(Parsed::Incomplete(missing)), Ok(Parsed::Whole(_, whole))) => {
                 assert!(missing > 0 && length + missing <= *whole);
