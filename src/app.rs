@@ -126,7 +126,8 @@ pub async fn run(plan: Plan, prepared: Prepared) -> anyhow::Result<ExitCode> {
     });
     let closing = CancellationToken::new();
     if let Some(tls) = &door.options.tls {
-        tasks.spawn(Arc::clone(tls).watch(reload.clone(), closing.clone()));
+        let metrics = door.metrics.clone();
+        tasks.spawn(Arc::clone(tls).watch(metrics, reload.clone(), closing.clone()));
     }
     let guard = door.options.guard.clone();
     tasks.spawn(identity::reload(guard, reload, closing.clone()));
@@ -513,6 +514,7 @@ fn door_options(config: &Config) -> anyhow::Result<door::Options> {
     }
     Ok(door::Options {
         proxies: front::proxies(config),
+        proxy_protocol: config.front.proxy_protocol,
         hosts: front::hosts(config),
         base_path: config.front.base_path.clone(),
         guard,

@@ -86,6 +86,9 @@ struct State {
     dropped: Tally,
     refused: Tally,
     tls_failed: Tally,
+    proxy_protocol_failed: Tally,
+    /// Seconds since the epoch at which the first certificate in use expires; none without TLS.
+    certificates_expire: Mutex<Option<f64>>,
     closed: Closes,
     child_exits: Tally,
     child_restarts: AtomicU64,
@@ -129,6 +132,8 @@ impl Metrics {
             dropped: Tally::default(),
             refused: Tally::default(),
             tls_failed: Tally::default(),
+            proxy_protocol_failed: Tally::default(),
+            certificates_expire: Mutex::default(),
             closed: Closes::default(),
             child_exits: Tally::default(),
             child_restarts: AtomicU64::new(0),
@@ -198,6 +203,17 @@ impl Metrics {
     /// A connection at a TLS address came to nothing, for that reason.
     pub fn tls_failed(&self, reason: &'static str) {
         self.0.state.tls_failed.add(reason, 1);
+    }
+
+    /// The first of the certificates in use expires so long after 1970.
+    pub fn set_certificates_expire(&self, at: Option<Duration>) {
+        *self.0.state.certificates_expire.lock() = at.map(|at| at.as_secs_f64());
+    }
+
+    /// A connection that should have begun with a header of the PROXY protocol did not, for that
+    /// reason.
+    pub fn proxy_protocol_failed(&self, reason: &'static str) {
+        self.0.state.proxy_protocol_failed.add(reason, 1);
     }
 
     /// A client was not let in. Reasons are bounded as in [`Metrics::room_ended`].

@@ -19,6 +19,14 @@ pub(super) struct Flags {
     #[arg(long, value_name = "CIDR|loopback|unix", value_delimiter = ',', value_parser = values::proxy)]
     pub trusted_proxy: Vec<Proxy>,
 
+    /// Proxies say in the PROXY protocol whom they pass on
+    ///
+    /// Each connection at --addr and --redirect-addr begins with such a header, of version 1 or 2, before TLS and
+    /// HTTP, and only from --trusted-proxy: anybody else is closed. What it names is the client. Its Forwarded and
+    /// X-Forwarded-* count if that address is trusted too. --admin-addr has no such headers.
+    #[arg(long)]
+    pub proxy_protocol: bool,
+
     /// Everything is below this path, like /games
     ///
     /// Rooms are at /games/ROOM then, and nothing is anywhere else but /health and /ready, which are at both
@@ -51,6 +59,8 @@ pub enum Proxy {
 pub struct Front {
     /// Proxies that are believed.
     pub trusted_proxy: Vec<Proxy>,
+    /// Connections of clients begin with a header of the PROXY protocol; some proxy is trusted then.
+    pub proxy_protocol: bool,
     /// The path below which everything is, without a slash at its end; empty = none.
     pub base_path: String,
     /// Names that are this server's.
@@ -58,10 +68,16 @@ pub struct Front {
 }
 
 /// What the flags come to.
-pub(super) fn validate(flags: &Flags) -> Front {
-    Front {
+pub(super) fn validate(flags: &Flags) -> Result<Front, String> {
+    if flags.proxy_protocol && flags.trusted_proxy.is_empty() {
+        return Err(
+            "--proxy-protocol needs --trusted-proxy: say at which addresses the proxies are".into(),
+        );
+    }
+    Ok(Front {
         trusted_proxy: flags.trusted_proxy.clone(),
+        proxy_protocol: flags.proxy_protocol,
         base_path: flags.base_path.clone().unwrap_or_default(),
         host: flags.host.clone(),
-    }
+    })
 }

@@ -42,10 +42,11 @@ pub(super) fn validate(cli: Cli) -> Result<Config, String> {
         .maxrooms
         .unwrap_or(if cli.oneshot { 1 } else { MAX_ROOMS });
     let tls = super::tls::validate(&cli.tls, &cli.addr)?;
+    let front = super::door::validate(&cli.front)?;
     #[cfg(feature = "kube")]
     let cluster = super::cluster::validate(&cli.cluster, maxrooms)?;
     Ok(Config {
-        front: super::door::validate(&cli.front),
+        front,
         #[cfg(feature = "kube")]
         cluster,
         tls,

@@ -142,6 +142,7 @@ async fn come(door: &Door, side: Side, mut parts: Parts) -> Result<Entrance, Den
                     remote: said.remote,
                     local: said.local,
                     https: said.https,
+                    unnamed: false,
                 },
                 subject: said.subject.map(Arc::new),
                 passed_on: true,

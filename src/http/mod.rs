@@ -14,11 +14,13 @@ mod front;
 pub mod gate;
 mod head;
 mod hosts;
+mod introduction;
 mod join;
 pub mod listen;
 pub mod origin;
 mod plain;
 mod proxies;
+mod proxy_protocol;
 mod router;
 mod seen;
 mod serve;
@@ -62,6 +64,8 @@ pub struct Options {
     pub origin: OriginRule,
     /// Which proxies are believed to say who came to them.
     pub proxies: TrustedProxies,
+    /// Whether each connection of clients begins with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
     /// Which hosts are this server, besides addresses.
     pub hosts: Hosts,
     /// The path below which everything is: empty, or `/...` without a slash at its end.
@@ -125,6 +129,9 @@ pub struct Ends {
     pub local: Option<SocketAddr>,
     /// Whether it is TLS.
     pub https: bool,
+    /// Whether `remote` is a proxy that passes on somebody whom it does not name. What comes is that
+    /// somebody's word, and not the proxy's.
+    pub unnamed: bool,
 }
 
 /// What every request needs.

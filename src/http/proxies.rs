@@ -3,7 +3,8 @@
 //! The way of a request is walked from our end: the connection's other end is certain, and what it says
 //! counts only if it is trusted, and so on to the left. The first address that is not trusted is the
 //! client's, and what stands left of it may be made up. From anybody else the headers are left as they
-//! are, for the child to see, and nothing follows from them.
+//! are, for the child to see, and nothing follows from them. Where the PROXY protocol names the other
+//! end, it is that one who is asked about: the proxy only carries bytes.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -50,7 +51,8 @@ impl TrustedProxies {
 
     /// Puts in place of the proxy who came to it, and how.
     pub(super) fn apply(&self, ends: &mut Ends, headers: &mut HeaderMap) -> Result<(), Malformed> {
-        if !self.trusts(ends.remote.map(|remote| remote.ip())) {
+        let peer = ends.remote.map(|remote| remote.ip());
+        if ends.unnamed || !self.trusts(peer) {
             return Ok(());
         }
         let said = forwarded::forwarded(headers)?.map(|hops| self.believed(hops));
@@ -162,6 +164,7 @@ mod tests {
             remote: Some(SocketAddr::new(peer.parse().unwrap(), 1)),
             local: Some("10.9.9.9:9000".parse().unwrap()),
             https: false,
+            unnamed: false,
         };
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, HeaderValue::from_static("inner:9000"));

@@ -1,5 +1,5 @@
-//! The accept loop of one listener, and HTTP/1.1 on what it accepts, over TLS where that is asked
-//! for.
+//! The accept loop of one listener, and HTTP/1.1 on what it accepts, behind a proxy's header and over
+//! TLS where that is asked for.
 
 use std::io;
 use std::sync::Arc;
@@ -15,15 +15,17 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use super::introduction::Introductions;
 use super::listen::Listener;
 use super::router::router;
 use super::tls::{self, Arrival};
 use super::{Door, Ends, Side, Subject, Tls, plain};
 use super::{front, head};
 
-/// How long a client may take for the headers of its request, the handshake of TLS included.
+/// How long a client may take for the headers of its request, what precedes them included: a proxy's
+/// header and the handshake of TLS.
 pub(super) const HEADER_TIME: Duration = Duration::from_secs(10);
-/// How long it may take for that handshake, so that something is left for the headers.
+/// How long it may take for these two, so that something is left for the headers.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(9);
 /// Most headers of a request, and most bytes of its head.
 pub(super) const HEADERS_MAX: (usize, usize) = (100, 32 << 10);
@@ -59,6 +61,12 @@ pub async fn serve(listener: Listener, side: Side, door: Arc<Door>, stop: Cancel
         .connection
         .stall_timeout
         .saturating_add(PATIENCE);
+    let introductions = match side {
+        Side::Public | Side::Redirect(_) if door.options.proxy_protocol => {
+            Some(Arc::new(Introductions::default()))
+        }
+        _ => None,
+    };
     let mut troubled = false;
     loop {
         let accepted = tokio::select! {
@@ -66,26 +74,22 @@ pub async fn serve(listener: Listener, side: Side, door: Arc<Door>, stop: Cancel
             () = entry.stop.cancelled() => return,
         };
         match accepted {
-            Ok(stream) => {
+            Ok((stream, ends)) => {
                 troubled = false;
-                let entry = entry.clone();
-                match (stream, &tls) {
-                    (Stream::Tcp(tcp, ends), Some(tls)) => {
-                        let (tls, tasks) = (Arc::clone(tls), Arc::clone(&door));
-                        door.tasks.spawn(secure(tcp, ends, tls, tasks, entry))
-                    }
-                    (Stream::Tcp(tcp, ends), None) => {
-                        let who = Who {
-                            ends,
-                            subject: None,
-                        };
-                        door.tasks.spawn(http(tcp, who, HEADER_TIME, entry))
-                    }
-                    (Stream::Unix(unix), _) => {
-                        door.tasks
-                            .spawn(http(unix, Who::default(), HEADER_TIME, entry))
-                    }
+                let newcomer = Newcomer {
+                    stream,
+                    ends,
+                    began: Instant::now(),
+                    tls: tls.clone(),
                 };
+                let entry = entry.clone();
+                match &introductions {
+                    None => newcomer.enter(entry),
+                    Some(introductions) => {
+                        let introductions = Arc::clone(introductions);
+                        door.tasks.spawn(newcomer.introduced(introductions, entry));
+                    }
+                }
             }
             // One client's trouble, not ours (accept(2), "Error handling").
             Err(error) if is_of_client(&error) => {}
@@ -117,18 +121,73 @@ pub(super) struct Who {
     subject: Option<Arc<Subject>>,
 }
 
+/// A connection of which nothing was read.
+struct Newcomer {
+    stream: Stream,
+    ends: Ends,
+    began: Instant,
+    tls: Option<Arc<Tls>>,
+}
+
+impl Newcomer {
+    /// Goes on once a proxy has said whose connection it is. What that takes is a task's that ends
+    /// then.
+    async fn introduced(mut self, introductions: Arc<Introductions>, entry: Entry) {
+        let (ends, door, stop) = (self.ends, &entry.door, &entry.stop);
+        let heard = match &mut self.stream {
+            Stream::Tcp(tcp) => {
+                introductions
+                    .hear(tcp, ends, HANDSHAKE_TIME, door, stop)
+                    .await
+            }
+            Stream::Unix(unix) => {
+                introductions
+                    .hear(unix, ends, HANDSHAKE_TIME, door, stop)
+                    .await
+            }
+        };
+        if let Some(ends) = heard {
+            Newcomer { ends, ..self }.enter(entry);
+        }
+    }
+
+    /// Speaks TLS or HTTP, in a task of its own.
+    fn enter(self, entry: Entry) {
+        let door = Arc::clone(&entry.door);
+        let who = Who {
+            ends: self.ends,
+            subject: None,
+        };
+        let time = left_of(HEADER_TIME, self.began);
+        match (self.stream, self.tls) {
+            (Stream::Tcp(tcp), Some(tls)) => {
+                let tasks = Arc::clone(&door);
+                door.tasks
+                    .spawn(secure(tcp, self.ends, self.began, tls, tasks, entry))
+            }
+            (Stream::Tcp(tcp), None) => door.tasks.spawn(http(tcp, who, time, entry)),
+            (Stream::Unix(unix), _) => door.tasks.spawn(http(unix, who, time, entry)),
+        };
+    }
+}
+
+fn left_of(time: Duration, began: Instant) -> Duration {
+    time.saturating_sub(began.elapsed())
+}
+
 /// TLS first, and then HTTP in a task of its own: who never finishes a handshake costs no more than
 /// that takes.
 async fn secure(
     tcp: tokio::net::TcpStream,
     ends: Ends,
+    began: Instant,
     tls: Arc<Tls>,
     door: Arc<Door>,
     entry: Entry,
 ) {
-    let began = Instant::now();
+    let time = left_of(HANDSHAKE_TIME, began);
     let arrival = tokio::select! {
-        arrival = tokio::time::timeout(HANDSHAKE_TIME, tls.accept(tcp)) => arrival,
+        arrival = tokio::time::timeout(time, tls.accept(tcp)) => arrival,
         () = entry.stop.cancelled() => return,
     };
     // Why it came to nothing.
@@ -142,7 +201,7 @@ async fn secure(
                 https: true,
                 ..ends
             };
-            let time = HEADER_TIME.saturating_sub(began.elapsed());
+            let time = left_of(HEADER_TIME, began);
             let who = Who { ends, subject };
             door.tasks.spawn(http(stream, who, time, entry));
         }
@@ -156,7 +215,7 @@ async fn secure(
             door.tasks.spawn(http(
                 tcp,
                 who,
-                HEADER_TIME,
+                left_of(HEADER_TIME, began),
                 Entry {
                     router,
                     side: Side::Redirect(0),
@@ -171,26 +230,25 @@ async fn secure(
 }
 
 enum Stream {
-    Tcp(tokio::net::TcpStream, Ends),
+    Tcp(tokio::net::TcpStream),
     Unix(tokio::net::UnixStream),
 }
 
-async fn accept(listener: &Listener, patience: Duration) -> io::Result<Stream> {
+async fn accept(listener: &Listener, patience: Duration) -> io::Result<(Stream, Ends)> {
     match listener {
         Listener::Tcp(listener) => {
             let (tcp, remote) = listener.accept().await?;
             settle(&tcp, patience)?;
-            let local = tcp.local_addr().ok();
-            Ok(Stream::Tcp(
-                tcp,
-                Ends {
-                    remote: Some(remote),
-                    local,
-                    https: false,
-                },
-            ))
+            let ends = Ends {
+                remote: Some(remote),
+                local: tcp.local_addr().ok(),
+                ..Ends::default()
+            };
+            Ok((Stream::Tcp(tcp), ends))
         }
-        Listener::Unix(listener, _) => Ok(Stream::Unix(listener.accept().await?.0)),
+        Listener::Unix(listener, _) => {
+            Ok((Stream::Unix(listener.accept().await?.0), Ends::default()))
+        }
     }
 }
 

@@ -91,7 +91,7 @@ pub(super) fn declare(
     table.seconds(
         "scalesocket_start_time_seconds",
         "When the server started, in seconds since 1970.",
-        |state| state.started_at,
+        |state| Some(state.started_at),
     );
     table.gauge(
         "scalesocket_draining",
@@ -205,6 +205,21 @@ pub(super) fn declare(
                 .each(|reason, n| show(&[label("reason", reason)], n))
         },
     );
+    table.seconds(
+        "scalesocket_tls_certificate_not_after_timestamp_seconds",
+        "When the first of the certificates in use expires, in seconds since 1970.",
+        |state| *state.certificates_expire.lock(),
+    );
+    table.counter(
+        "scalesocket_proxy_headers_failed_total",
+        "",
+        "Connections without a good header of the PROXY protocol, by reason.",
+        |state, show| {
+            state
+                .proxy_protocol_failed
+                .each(|reason, n| show(&[label("reason", reason)], n))
+        },
+    );
     table.counter(
         "scalesocket_connections_closed_total",
         "",
@@ -315,7 +330,7 @@ impl Table<'_> {
             .build();
     }
 
-    fn seconds(&self, name: &'static str, help: &'static str, read: fn(&State) -> f64) {
+    fn seconds(&self, name: &'static str, help: &'static str, read: fn(&State) -> Option<f64>) {
         let state = self.state.clone();
         let gauge = self
             .meter
@@ -323,7 +338,11 @@ impl Table<'_> {
             .with_unit("s")
             .with_description(help);
         gauge
-            .with_callback(move |out| out.observe(read(&state), &[]))
+            .with_callback(move |out| {
+                if let Some(value) = read(&state) {
+                    out.observe(value, &[]);
+                }
+            })
             .build();
     }
 

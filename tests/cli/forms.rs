@@ -307,6 +307,9 @@ const FORMS: &[(&str, Holds)] = &[
         let one = Proxy::Network("::1".parse().expect("an address"), 128);
         c.front.trusted_proxy == [Proxy::Loopback, Proxy::Unix, one]
     }),
+    ("--proxy-protocol --trusted-proxy unix", |c| {
+        c.front.proxy_protocol && c.front.trusted_proxy == [Proxy::Unix]
+    }),
     ("--base-path /games", |c| c.front.base_path == "/games"),
     ("--base-path /a.b/c_d/", |c| c.front.base_path == "/a.b/c_d"),
     ("--host play.example,www.play.example --host x", |c| {

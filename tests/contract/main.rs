@@ -24,6 +24,7 @@ mod lines;
 mod listeners;
 mod predecessor;
 mod protocol_errors;
+mod proxy_protocol;
 mod refusals;
 mod seeing;
 mod signals;

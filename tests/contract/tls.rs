@@ -387,6 +387,34 @@ async fn a_mounted_secret_that_is_swapped_is_followed() {
 }
 
 #[tokio::test]
+async fn the_metrics_tell_when_the_first_certificate_expires() {
+    let site = Site::new();
+    let directory = site.directory.path();
+    let until = |name: &str, year| {
+        let pair = site.authority.server_until("localhost", year);
+        pair.write(directory, name)
+    };
+    until("server", 2031);
+    let (chain, key) = until("other", 2033);
+    let line = format!(
+        "--tls-cert {} --tls-key {} --metrics cat",
+        chain.display(),
+        key.display()
+    );
+    let server = site.serve(&line).await;
+    let name = "scalesocket_tls_certificate_not_after_timestamp_seconds";
+    let shows = async |seconds: u64| {
+        let line = format!("{name} {seconds}");
+        server.waits_for_metric(&line, |shown| shown == line).await;
+    };
+    shows(1_924_992_000).await;
+    // Of those that are there now, the other is the first.
+    until("server", 2035);
+    server.logged("certificates replaced").await;
+    shows(1_988_150_400).await;
+}
+
+#[tokio::test]
 async fn of_several_certificates_a_client_gets_the_one_for_its_host() {
     let site = Site::new();
     let other = site.authority.server(&["other.example"]);

@@ -366,6 +366,7 @@ fn door_options(told: &Told) -> door::Options {
         guard: told.guard.clone(),
         origin: OriginRule::default(),
         proxies: Default::default(),
+        proxy_protocol: false,
         hosts: Default::default(),
         base_path: String::new(),
         subprotocols: vec!["chat".to_owned()],
