@@ -14,6 +14,9 @@ const GROWTH: u64 = 20;
 /// In the quick form nothing has settled.
 const UNSETTLED: u64 = 32 << 20;
 
+/// A figure of what is held.
+type Figure = fn(&Held) -> u64;
+
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub(super) struct Found {
@@ -61,7 +64,7 @@ impl Found {
             format!("{wrong}"),
             wrong == 0,
         );
-        let all: [(&str, fn(&Held) -> u64); 5] = [
+        let all: [(&str, Figure); 5] = [
             ("processes", |held| held.processes),
             ("descriptors", |held| held.descriptors),
             ("tasks", |held| held.tasks),
@@ -149,6 +152,8 @@ impl Found {
 mod tests {
     use super::*;
 
+    type Spoil = fn(&mut Found);
+
     /// All holds.
     fn good() -> Found {
         let held = Held {
@@ -173,7 +178,7 @@ mod tests {
     #[test]
     fn whatever_does_not_hold_is_told() {
         assert!(good().broken().is_empty(), "{:?}", good().broken());
-        let spoils: [(&str, fn(&mut Found)); 12] = [
+        let spoils: [(&str, Spoil); 12] = [
             ("messages", |found| found.messages.lost = 1),
             ("messages", |found| found.messages.duplicated = 1),
             ("messages", |found| found.messages.reordered = 1),
