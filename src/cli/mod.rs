@@ -12,6 +12,7 @@ mod config;
 mod door;
 mod environment;
 mod flags;
+mod health;
 mod helpers;
 mod identity;
 mod program;
@@ -38,6 +39,7 @@ pub use config::{
 };
 pub use door::{Front, Proxy};
 pub use flags::command;
+pub use health::{Health, health};
 pub use identity::Identity;
 pub use program::{DEFAULT_PATH, resolve_program};
 pub use reference::reference;
@@ -61,6 +63,13 @@ pub enum Command {
         secure: bool,
         /// The path to ask for, with a leading `/`.
         path: String,
+        /// How long connecting and answering may take together.
+        timeout: Duration,
+    },
+    /// Ask a server for its health that is this process.
+    ProbeProcess {
+        /// Its process id.
+        pid: u32,
         /// How long connecting and answering may take together.
         timeout: Duration,
     },

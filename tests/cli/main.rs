@@ -7,6 +7,7 @@ mod contradictions;
 mod docs;
 mod environment;
 mod forms;
+mod health;
 mod identity;
 mod words;
 

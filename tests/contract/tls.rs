@@ -648,6 +648,24 @@ async fn a_probe_asks_over_tls_where_tls_is_spoken() {
 }
 
 #[tokio::test]
+async fn a_probe_knows_that_nothing_but_a_certificate_of_its_own_is_missing() {
+    use scalesocket::probe::{Target, probe, wants_certificate};
+
+    let site = Site::new();
+    let ca = site.path("ca.crt");
+    std::fs::write(&ca, Authority::new().pem()).unwrap();
+    let wanting = format!("--tls-client-ca {} cat", ca.display());
+    let wanting = site.serve(&wanting).await;
+    let content = site.serve("cat").await;
+    for (server, path, missing) in [(&wanting, "/health", true), (&content, "/nothing", false)] {
+        let target = Target::Tls(server.address().host());
+        let asked = tokio::task::spawn_blocking(move || probe(&target, path, PATIENCE));
+        let error = asked.await.unwrap().unwrap_err();
+        assert_eq!(wants_certificate(&error), missing, "{error:#}");
+    }
+}
+
+#[tokio::test]
 async fn unix_sockets_and_the_operators_address_stay_plain() {
     let site = Site::new();
     let path = site.path("socket");
