@@ -83,7 +83,7 @@ async fn a_gigabyte_without_a_newline_ends_the_room_at_the_limit() {
 
 #[tokio::test]
 async fn raw_output_without_end_goes_through_in_bounded_memory() {
-    const BYTES: usize = 64 << 20;
+    const BYTES: usize = 32 << 20;
     let line = format!("--slow block -b sh -- -c 'read go; head -c {BYTES} /dev/zero; cat'");
     let (server, start) = begin(&line).await;
     let mut ann = server.join("/x").await;
