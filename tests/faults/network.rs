@@ -59,7 +59,7 @@ async fn clients_that_vanish_without_a_word_are_missed_and_leave_nothing() {
     let cable = cable.unwrap();
     let directory = temporary();
     let line = format!(
-        "{SOON} --addr {}:0 --admin-addr unix:{}/admin --ping 0.5 --ping-timeout 1 puppet ticks",
+        "{SOON} --addr {}:0 --admin-addr unix:{}/admin --ping 0.5 --ping-timeout 2 puppet ticks",
         cable.far,
         directory.path().display()
     );
@@ -81,7 +81,8 @@ async fn clients_that_vanish_without_a_word_are_missed_and_leave_nothing() {
         cable.pull();
         // To some there is something on its way when they are missed.
         for child in children.iter().take(5) {
-            kill(*child, Signal::SIGUSR1).unwrap();
+            // Those who came first may have been missed already: nobody reads their pings.
+            kill(*child, Signal::SIGUSR1).ok();
         }
         start.is_back(&server).await;
         cable.plug();
