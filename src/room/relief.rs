@@ -5,16 +5,18 @@
 //! says how much should be free.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Weak};
 
 use super::feed::{Burden, Debt};
 use super::live::Room;
 use super::rooms::Rooms;
 
 /// What the clients of all rooms had yet to hear at one look.
+///
+/// A room that ends meanwhile is not kept for it.
 #[derive(Default)]
-pub struct Debts(Vec<(Arc<Room>, Vec<Debt>)>);
+pub struct Debts(Vec<(Weak<Room>, Vec<Debt>)>);
 
 impl fmt::Debug for Debts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -44,7 +46,7 @@ impl Rooms {
         let rooms = self.list().into_iter();
         let debts = rooms.map(|room| {
             let debts = room.hall.lock().feed.debts();
-            (room, debts)
+            (Arc::downgrade(&room), debts)
         });
         Debts(debts.filter(|(_, debts)| !debts.is_empty()).collect())
     }
@@ -52,13 +54,14 @@ impl Rooms {
     /// Lets clients go who have not heard since what was theirs to hear then, those who cost the most
     /// first, until about `bytes` are free.
     pub fn relieve(&self, debts: &Debts, bytes: u64) -> Relief {
-        let mut burdens: Vec<(&Room, Burden)> = Vec::new();
+        let mut burdens: Vec<(Arc<Room>, Burden)> = Vec::new();
         for (room, debts) in &debts.0 {
-            let of_room = room.hall.lock().feed.burdens(debts);
-            burdens.extend(of_room.into_iter().map(|burden| (&**room, burden)));
+            let Some(room) = room.upgrade() else { continue };
+            let of_room = room.hall.lock().feed.burdens(debts).into_iter();
+            burdens.extend(of_room.map(|burden| (Arc::clone(&room), burden)));
         }
         // Stable: within a room who is further behind stays before who depends on that.
-        burdens.sort_by(|(_, a), (_, b)| b.outweighs(a).cmp(&a.outweighs(b)));
+        burdens.sort_by(|(_, a), (_, b)| b.weigh(a));
         let mut relief = Relief::default();
         for (room, burden) in burdens {
             if relief.bytes >= bytes {

@@ -5,6 +5,7 @@
 //! at one place, only all of them free anything. Who has heard, at a second look, all that had been
 //! said at the first keeps up, and is no burden whatever it has not heard of what was said since.
 
+use std::cmp::Ordering;
 use std::task::Waker;
 
 use super::{Expelled, Feed, Member};
@@ -32,10 +33,10 @@ pub(in crate::room) struct Burden {
 }
 
 impl Burden {
-    /// Whether each of these costs more than each of those.
-    pub(in crate::room) fn outweighs(&self, other: &Burden) -> bool {
-        let weight = |bytes: u64, clients: &[u32]| u128::from(bytes) * clients.len() as u128;
-        weight(self.bytes, &other.clients) > weight(other.bytes, &self.clients)
+    /// Which of two costs more for each who goes.
+    pub(in crate::room) fn weigh(&self, other: &Burden) -> Ordering {
+        let product = |bytes: u64, clients: &[u32]| u128::from(bytes) * clients.len() as u128;
+        product(self.bytes, &other.clients).cmp(&product(other.bytes, &self.clients))
     }
 }
 
@@ -92,7 +93,7 @@ impl Feed {
                 bytes: freed + member.side_cost as u64,
             };
             // Who frees more once another has gone goes together with it.
-            while let Some(before) = burdens.pop_if(|before| burden.outweighs(before)) {
+            while let Some(before) = burdens.pop_if(|before| burden.weigh(before).is_gt()) {
                 burden = Burden {
                     bytes: before.bytes + burden.bytes,
                     clients: [before.clients, burden.clients].concat(),

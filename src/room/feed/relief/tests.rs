@@ -130,3 +130,21 @@ fn what_they_held_is_free_at_once_and_they_read_why() {
     hear_all(&mut feed, keys[2]);
     assert_eq!(feed.held(), 0);
 }
+
+#[test]
+fn a_client_takes_no_more_of_its_room_for_this() {
+    assert!(size_of::<Member>() <= 96, "{}", size_of::<Member>());
+}
+
+#[test]
+fn what_frees_more_for_each_who_goes_weighs_more() {
+    let burden = |clients: &[u32], bytes| Burden {
+        clients: clients.to_vec(),
+        bytes,
+    };
+    let crowd = burden(&[1, 2, 3, 4], 4_000);
+    assert!(burden(&[5], 1_001).weigh(&crowd).is_gt());
+    assert!(burden(&[5], 1_000).weigh(&crowd).is_eq());
+    assert!(burden(&[5], 999).weigh(&crowd).is_lt());
+    assert!(burden(&[5], 0).weigh(&burden(&[6, 7], 0)).is_eq());
+}
