@@ -7,6 +7,7 @@ mod fleet;
 mod front;
 mod heap;
 mod identity;
+mod memory;
 
 use std::collections::HashSet;
 use std::process::ExitCode;
@@ -153,6 +154,12 @@ pub async fn run(plan: Plan, prepared: Prepared) -> anyhow::Result<ExitCode> {
         }
     }
     tasks.spawn(heap::keep_small(rooms.clone(), closing.clone()));
+    tasks.spawn(memory::keep_within(
+        memory::limit(config.memory),
+        rooms.clone(),
+        door.metrics.clone(),
+        closing.clone(),
+    ));
     info!(version = env!("CARGO_PKG_VERSION"), "ready");
 
     let warden = prepared.warden.as_ref();

@@ -93,6 +93,8 @@ struct State {
     child_exits: Tally,
     child_restarts: AtomicU64,
     draining: AtomicBool,
+    memory: AtomicU64,
+    memory_limit: AtomicU64,
     /// Seconds since the epoch at which the server started.
     started_at: f64,
 }
@@ -138,6 +140,8 @@ impl Metrics {
             child_exits: Tally::default(),
             child_restarts: AtomicU64::new(0),
             draining: AtomicBool::new(false),
+            memory: AtomicU64::new(0),
+            memory_limit: AtomicU64::new(0),
             started_at: now.as_secs_f64(),
         });
         let (registry, provider) = instruments::exporter(metrics_rooms)?;
@@ -240,6 +244,16 @@ impl Metrics {
     /// Whether the server takes no new rooms any more.
     pub fn set_draining(&self, draining: bool) {
         self.0.state.draining.store(draining, Relaxed);
+    }
+
+    /// What the server itself takes, in bytes.
+    pub fn set_memory(&self, bytes: u64) {
+        self.0.state.memory.store(bytes, Relaxed);
+    }
+
+    /// What it may take, in bytes; 0: there is no limit.
+    pub fn set_memory_limit(&self, bytes: u64) {
+        self.0.state.memory_limit.store(bytes, Relaxed);
     }
 
     /// The figures of a fleet's server, which are shown from now on.

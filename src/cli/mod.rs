@@ -34,7 +34,7 @@ pub use cage::Cage;
 #[cfg(feature = "kube")]
 pub use cluster::{Claims, Cluster, Placement, Route};
 pub use config::{
-    Cache, ClientFraming, Config, DEFAULT_ADDR, Keep, Listen, LogFormat, Refuse, Restart,
+    Cache, ClientFraming, Config, DEFAULT_ADDR, Keep, Listen, LogFormat, Memory, Refuse, Restart,
     ServerFraming, Slow, Source, Stderr,
 };
 pub use door::{Front, Proxy};

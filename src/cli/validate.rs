@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
-use super::config::{ClientFraming, Config, Keep, Listen, Restart, ServerFraming, Source, Stderr};
+use super::config::{
+    ClientFraming, Config, Keep, Listen, Memory, Restart, ServerFraming, Source, Stderr,
+};
 use super::flags::{Cli, Frame};
 
 const TCP_PORTS: std::ops::RangeInclusive<u16> = 9001..=9999;
@@ -95,6 +97,7 @@ pub(super) fn validate(cli: Cli) -> Result<Config, String> {
         stop_grace: cli.stop_grace,
         drain_timeout: cli.drain_timeout,
         backlog: cli.backlog,
+        memory: cli.memory.unwrap_or(Memory::Half),
         inbox: cli.inbox,
         slow: cli.slow,
         stall_timeout: cli.stall_timeout,

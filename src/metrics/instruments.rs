@@ -101,6 +101,19 @@ pub(super) fn declare(
     );
 
     table.gauge(
+        "scalesocket_memory_bytes",
+        "",
+        "Memory of the server itself, without its programs, where the platform tells.",
+        |state, _| state.memory.load(Relaxed),
+    );
+    table.gauge(
+        "scalesocket_memory_limit_bytes",
+        "",
+        "What that may be before rooms are refused and slow clients closed; 0: no limit.",
+        |state, _| state.memory_limit.load(Relaxed),
+    );
+
+    table.gauge(
         "scalesocket_rooms",
         "",
         "Rooms that live now.",

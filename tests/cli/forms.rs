@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use scalesocket::cli::{Cache, Keep, LogFormat, Proxy, Refuse, Restart, Slow, Stderr};
+use scalesocket::cli::{Cache, Keep, LogFormat, Memory, Proxy, Refuse, Restart, Slow, Stderr};
 
 use super::*;
 
@@ -244,6 +244,11 @@ const FORMS: &[(&str, Holds)] = &[
     ("--backlog 64k", |c| c.backlog == 65536),
     ("--backlog 64kB", |c| c.backlog == 64_000),
     ("--backlog 1.5Mi", |c| c.backlog == 1_572_864),
+    ("", |c| c.memory == Memory::Half),
+    ("--memory 64MiB", |c| c.memory == Memory::Limit(64 << 20)),
+    ("--memory 16MiB", |c| c.memory == Memory::Limit(16 << 20)),
+    ("--memory 2GB", |c| c.memory == Memory::Limit(2_000_000_000)),
+    ("--memory 0", |c| c.memory == Memory::NoLimit),
     ("--inbox 1M", |c| c.inbox == 1 << 20),
     ("--inbox 1MB", |c| c.inbox == 1_000_000),
     ("--inbox 1", |c| c.inbox == 1),
@@ -440,6 +445,10 @@ const BAD: &[&str] = &[
     "--backlog 4MM",
     "--backlog big",
     "--backlog 2000GiB",
+    "--memory half",
+    "--memory 1MiB",
+    "--memory 16777215",
+    "--memory 50%",
     "--inbox 0",
     "--slow wait",
     "--stall-timeout 0",

@@ -22,6 +22,7 @@ mod identity;
 mod lifecycle;
 mod lines;
 mod listeners;
+mod memory;
 mod predecessor;
 mod protocol_errors;
 mod proxy_protocol;
