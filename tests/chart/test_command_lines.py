@@ -90,8 +90,8 @@ def test_probes_and_ports_lead_to_where_it_listens(container, spec):
     for name, flag in (("http", "--addr"), ("admin", "--admin-addr"), ("peer", "--peer-addr")):
         if name in ports or value(container, flag):
             assert value(container, flag) == f"0.0.0.0:{ports[name]}"
-    assert container["livenessProbe"]["httpGet"] == {"path": "/health", "port": "http"}
-    assert container["readinessProbe"]["httpGet"] == {"path": "/ready", "port": "http"}
+    assert container["livenessProbe"]["httpGet"] == {"path": "/health", "port": "admin"}
+    assert container["readinessProbe"]["httpGet"] == {"path": "/ready", "port": "admin"}
 
 
 @pytest.mark.parametrize(("container", "spec"), ALL)

@@ -78,12 +78,12 @@ ports:
 livenessProbe:
   httpGet:
     path: /health
-    port: http
+    port: admin
   {{- toYaml $v.livenessProbe | nindent 2 }}
 readinessProbe:
   httpGet:
     path: /ready
-    port: http
+    port: admin
   {{- toYaml $v.readinessProbe | nindent 2 }}
 {{- if $v.server.preStop }}
 lifecycle:
