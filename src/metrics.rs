@@ -86,6 +86,7 @@ struct State {
     dropped: Tally,
     refused: Tally,
     tls_failed: Tally,
+    open: AtomicU64,
     closed: Closes,
     child_exits: Tally,
     child_restarts: AtomicU64,
@@ -129,6 +130,7 @@ impl Metrics {
             dropped: Tally::default(),
             refused: Tally::default(),
             tls_failed: Tally::default(),
+            open: AtomicU64::new(0),
             closed: Closes::default(),
             child_exits: Tally::default(),
             child_restarts: AtomicU64::new(0),
@@ -198,6 +200,16 @@ impl Metrics {
     /// A connection at a TLS address came to nothing, for that reason.
     pub fn tls_failed(&self, reason: &'static str) {
         self.0.state.tls_failed.add(reason, 1);
+    }
+
+    /// A connection was accepted from a client; it goes with [`Metrics::disconnected`].
+    pub fn connected(&self) {
+        self.0.state.open.fetch_add(1, Relaxed);
+    }
+
+    /// A connection of a client is over.
+    pub fn disconnected(&self) {
+        self.0.state.open.fetch_sub(1, Relaxed);
     }
 
     /// A client was not let in. Reasons are bounded as in [`Metrics::room_ended`].
