@@ -58,6 +58,8 @@ pub struct Plan {
     cage: child::Cage,
     rooms: room::Options,
     door: door::Options,
+    /// The limit of open ones.
+    descriptors: u64,
 }
 
 impl Plan {
@@ -72,6 +74,7 @@ impl Plan {
             cage,
             rooms,
             door,
+            descriptors,
         })
     }
 
@@ -94,6 +97,7 @@ pub async fn run(plan: Plan, prepared: Prepared) -> anyhow::Result<ExitCode> {
         cage,
         rooms,
         door,
+        descriptors,
     } = plan;
     for warning in &config.warnings {
         warn!("{warning}");
@@ -119,6 +123,7 @@ pub async fn run(plan: Plan, prepared: Prepared) -> anyhow::Result<ExitCode> {
         rooms: rooms.clone(),
         gate: member.gate(),
         options: door,
+        connections: front::connections(&config, &metrics, descriptors),
         metrics,
         tasks: tasks.clone(),
         ready: watched,
@@ -413,11 +418,6 @@ fn room_options(config: &Config, descriptors: u64) -> anyhow::Result<room::Optio
         ),
         None => None,
     };
-    let for_rooms = ROOM_DESCRIPTORS.saturating_mul(config.maxrooms as u64);
-    let for_clients = descriptors
-        .saturating_sub(SPARE_DESCRIPTORS + for_rooms)
-        .max(descriptors / 2)
-        / fleet::descriptors_per_client(config);
     Ok(room::Options {
         backlog: config.backlog,
         inbox: config.inbox,
@@ -462,7 +462,9 @@ fn room_options(config: &Config, descriptors: u64) -> anyhow::Result<room::Optio
         persist_history: config.cachepersist,
         rooms,
         max_rooms: config.maxrooms,
-        max_clients: config.max_clients.unwrap_or(for_clients as usize),
+        max_clients: config
+            .max_clients
+            .unwrap_or_else(|| front::most_clients(config, descriptors)),
         max_clients_per_room: config.max_clients_per_room,
         max_clients_per_ip: config.max_clients_per_ip,
         isolate: config.isolate,
@@ -523,6 +525,7 @@ fn door_options(config: &Config) -> anyhow::Result<door::Options> {
         proxies: front::proxies(config),
         proxy_protocol: config.front.proxy_protocol,
         hosts: front::hosts(config),
+        head: front::head(config),
         base_path: config.front.base_path.clone(),
         guard,
         origin: OriginRule::new(&config.origin, config.same_origin)

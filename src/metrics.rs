@@ -89,6 +89,7 @@ struct State {
     proxy_protocol_failed: Tally,
     /// Seconds since the epoch at which the first certificate in use expires; none without TLS.
     certificates_expire: Mutex<Option<f64>>,
+    open: AtomicU64,
     closed: Closes,
     child_exits: Tally,
     child_restarts: AtomicU64,
@@ -136,6 +137,7 @@ impl Metrics {
             tls_failed: Tally::default(),
             proxy_protocol_failed: Tally::default(),
             certificates_expire: Mutex::default(),
+            open: AtomicU64::new(0),
             closed: Closes::default(),
             child_exits: Tally::default(),
             child_restarts: AtomicU64::new(0),
@@ -218,6 +220,16 @@ impl Metrics {
     /// reason.
     pub fn proxy_protocol_failed(&self, reason: &'static str) {
         self.0.state.proxy_protocol_failed.add(reason, 1);
+    }
+
+    /// A connection was accepted from a client; it goes with [`Metrics::disconnected`].
+    pub fn connected(&self) {
+        self.0.state.open.fetch_add(1, Relaxed);
+    }
+
+    /// A connection of a client is over.
+    pub fn disconnected(&self) {
+        self.0.state.open.fetch_sub(1, Relaxed);
     }
 
     /// A client was not let in. Reasons are bounded as in [`Metrics::room_ended`].

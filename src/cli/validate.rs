@@ -415,6 +415,12 @@ fn warnings(cli: &Cli, server: &ServerFraming, client: ClientFraming) -> Vec<Str
             "--unix-mode does nothing without a unix: address",
         ),
         (
+            cli.front
+                .max_connections
+                .is_some_and(|most| cli.max_clients > Some(most)),
+            "--max-clients does nothing above --max-connections: clients are connections too",
+        ),
+        (
             guarded && (cli.stats || cli.metrics) && cli.admin_addr.is_none(),
             "rooms and /api need a proof of identity, but /stats and /metrics are open to all: set --admin-addr",
         ),

@@ -84,6 +84,22 @@ pub(super) fn memory(text: &str) -> Result<Memory, String> {
     }
 }
 
+/// Bytes of a request's head: a browser's handshake must fit, and a variable of a child must hold a header.
+pub(super) fn head_size(text: &str) -> Result<usize, String> {
+    match size(text)? {
+        bytes @ 1024..=65536 => Ok(bytes),
+        _ => Err("write a size from 1KiB to 64KiB".into()),
+    }
+}
+
+/// How many headers.
+pub(super) fn headers(text: &str) -> Result<usize, String> {
+    match whole(text) {
+        Some(n @ 1..=1000) => Ok(n as usize),
+        _ => Err("write a whole number from 1 to 1000".into()),
+    }
+}
+
 /// Digits with at most one point inside, then whatever follows.
 fn number_and_unit(text: &str) -> Option<(f64, &str)> {
     let end = text

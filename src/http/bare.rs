@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
 use super::router::router;
-use super::serve::{Entry, HEADER_TIME, HEADERS_MAX, Who, http};
+use super::serve::{Entry, HEADER_TIME, Who, http};
 use super::{Door, Ends, Side, TrustedProxies};
 
 pub use super::proxy_protocol::{Header, Malformed, Parsed, parse as parse_proxy_header};
@@ -59,7 +59,7 @@ impl Bare {
             router: self.router.clone(),
             side: Side::Public,
             door: Arc::clone(&self.door),
-            headers_max: HEADERS_MAX,
+            limits: self.door.options.head,
             stop: CancellationToken::new(),
         };
         http(stream, Who::default(), HEADER_TIME, entry).await;

@@ -198,6 +198,12 @@ pub(super) fn declare(
         "Clients connected now, over all rooms, also those without series.",
         |_, sample| sample.connections,
     );
+    table.gauge(
+        "scalesocket_open_connections",
+        "",
+        "Connections of clients open now, whatever for: also handshakes and plain HTTP.",
+        |state, _| state.open.load(Relaxed),
+    );
     table.counter(
         "scalesocket_connections_refused_total",
         "",

@@ -470,7 +470,12 @@ const BAD: &[&str] = &[
 
 #[test]
 fn every_documented_form_means_what_the_reference_says() {
-    for (flags, holds) in FORMS.iter().chain(identity::FORMS).chain(cage::FORMS) {
+    for (flags, holds) in FORMS
+        .iter()
+        .chain(identity::FORMS)
+        .chain(cage::FORMS)
+        .chain(door::FORMS)
+    {
         let config = config(&with_cat(flags));
         assert!(holds(&config), "{flags}: {config:#?}");
     }
@@ -478,7 +483,12 @@ fn every_documented_form_means_what_the_reference_says() {
 
 #[test]
 fn a_variable_means_what_its_flag_means() {
-    for (flags, holds) in FORMS.iter().chain(identity::FORMS).chain(cage::FORMS) {
+    for (flags, holds) in FORMS
+        .iter()
+        .chain(identity::FORMS)
+        .chain(cage::FORMS)
+        .chain(door::FORMS)
+    {
         let variables = as_variables(flags);
         let line = if flags.contains("--connect") {
             ""
@@ -492,7 +502,12 @@ fn a_variable_means_what_its_flag_means() {
 
 #[test]
 fn a_bad_value_is_refused_in_one_sentence_that_names_it() {
-    for flags in BAD.iter().chain(identity::BAD).chain(cage::BAD) {
+    for flags in BAD
+        .iter()
+        .chain(identity::BAD)
+        .chain(cage::BAD)
+        .chain(door::BAD)
+    {
         let sentence = refused(&with_cat(flags));
         let flag = flags.split([' ', '=']).next().unwrap_or_default();
         let flag = match flag {
@@ -511,7 +526,12 @@ fn a_bad_value_is_refused_in_one_sentence_that_names_it() {
 
 #[test]
 fn a_bad_variable_is_refused_by_its_own_name() {
-    for flags in BAD.iter().chain(identity::BAD).chain(cage::BAD) {
+    for flags in BAD
+        .iter()
+        .chain(identity::BAD)
+        .chain(cage::BAD)
+        .chain(door::BAD)
+    {
         let variables = as_variables(flags);
         let sentence = refused_in(&borrowed(&variables), "cat");
         let [(name, _)] = &variables[..] else {
@@ -539,6 +559,7 @@ fn every_flag_and_every_value_is_tried_above() {
                     .iter()
                     .chain(identity::FORMS)
                     .chain(cage::FORMS)
+                    .chain(door::FORMS)
                     .any(|(line, _)| tried(line))
                     || tried_in_fleets(&flag),
                 "no form of {flag}"
@@ -548,6 +569,7 @@ fn every_flag_and_every_value_is_tried_above() {
                     BAD.iter()
                         .chain(identity::BAD)
                         .chain(cage::BAD)
+                        .chain(door::BAD)
                         .any(|line| tried(line))
                         || spoilt_in_fleets(&flag),
                     "no bad value of {flag}"

@@ -5,6 +5,7 @@ mod cage;
 mod cluster;
 mod contradictions;
 mod docs;
+mod door;
 mod environment;
 mod forms;
 mod health;

@@ -214,12 +214,12 @@ ports:
 livenessProbe:
   httpGet:
     path: /health
-    {{- include "scalesocket.probed" . | nindent 4 }}
+    port: admin
   {{- toYaml $v.livenessProbe | nindent 2 }}
 readinessProbe:
   httpGet:
     path: /ready
-    {{- include "scalesocket.probed" . | nindent 4 }}
+    port: admin
   {{- toYaml $v.readinessProbe | nindent 2 }}
 {{- if $v.server.preStop }}
 lifecycle:
@@ -229,19 +229,6 @@ lifecycle:
 {{- end }}
 securityContext:
   {{- toYaml $v.containerSecurityContext | nindent 2 }}
-{{- end }}
-
-{{/* Where the kubelet asks. It believes every certificate, and has none of its own: where clients need
-     one it asks at the admin port, which speaks no TLS. */}}
-{{- define "scalesocket.probed" -}}
-{{- if and .Values.tls.existingSecret .Values.tls.clientCa.existingSecret -}}
-port: admin
-{{- else -}}
-port: http
-{{- if .Values.tls.existingSecret }}
-scheme: HTTPS
-{{- end }}
-{{- end }}
 {{- end }}
 
 {{/* What the pods' specs share. Takes root and component. */}}
