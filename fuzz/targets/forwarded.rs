@@ -295,13 +295,16 @@ fn node(text: &str) -> Option<SocketAddr> {
     if let Ok(both) = text.parse::<SocketAddr>() {
         return Some(SocketAddr::new(both.ip().to_canonical(), both.port()));
     }
-    let alone = text.rfind(":_").map_or(text, |at| &text[..at]);
-    let brackets = (text.starts_with('[') && text.ends_with(']')) || alone != text;
-    let address: IpAddr = match brackets && alone == text {
-        true => text[1..text.len() - 1].parse().ok()?,
-        false if brackets => alone.trim_matches(['[', ']']).parse().ok()?,
-        false => text.parse().ok()?,
+    let inner = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    let address = match (inner, text.rfind(":_")) {
+        (Some(inner), _) => inner,
+        // Brackets that do not close are let pass here.
+        (None, Some(at)) => text[..at].trim_matches(['[', ']']),
+        (None, None) => text,
     };
+    let address: IpAddr = address.parse().ok()?;
     Some(SocketAddr::new(address.to_canonical(), 0))
 }
 
