@@ -17,9 +17,9 @@ ADDRESSES = ["10.1.2.3:9090", "[fd00::17]:9090", "127.0.0.1:9090", "localhost:90
 PATHS = ["/metrics", "/stats", "/api/rooms/"]
 
 
-def status(server, path, host):
+def status(server, path, host, listener="admin"):
     try:
-        server.get(path, Host=host)
+        server.get(path, listener, Host=host)
     except urllib.error.HTTPError as error:
         return error.code
     return 200
@@ -36,6 +36,8 @@ def test_whoever_asks_by_these_names_is_answered(binary):
         # A name that anybody could own, also one that begins like a Service.
         for stranger in ("rebound.example", "scalesocket-admin.games"):
             assert [status(server, path, stranger) for path in PATHS] == [421] * 3, stranger
+            # Balancers ask by whatever name an Ingress has.
+            assert status(server, "/health", stranger, "public") == 200, stranger
 
 
 @pytest.mark.parametrize("name", ["play.example.com", "admin.example.com"])

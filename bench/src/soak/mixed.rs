@@ -106,6 +106,7 @@ fn play(site: &Site, chance: &mut Chance) {
                 }
             });
         }
+        threads.spawn(|| site.breaks_what_it_should());
         let mut deck: Vec<&Fault> = Vec::new();
         let mut number = 0;
         while let Some(pause) = site.pause(chance) {
@@ -129,6 +130,5 @@ fn play(site: &Site, chance: &mut Chance) {
                 }
             });
         }
-        site.breaks_what_it_should();
     });
 }

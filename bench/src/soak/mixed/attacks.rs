@@ -1,10 +1,10 @@
 //! Faults that befall the door: what is no handshake, what is no frame, and too much of either.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
 
 use super::site::{PLACES, Place, Site};
@@ -115,8 +115,8 @@ pub(super) fn half_open(site: &Site, number: u64, chance: &mut Chance) -> Result
             match stream.read(&mut [0; 512]) {
                 Ok(0) => break,
                 Ok(_) => end = Instant::now(),
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                    anyhow::bail!(
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    bail!(
                         "held for {:?}, last heard of {:?} ago",
                         begun.elapsed(),
                         end.elapsed()

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::site::Site;
@@ -105,7 +105,7 @@ pub(super) fn rest(server: &Server, tls: Option<&Tls>) -> Result<Held> {
         if (now.rooms, now.connections, now.processes, last) == (0, 0, 1, Some(now)) {
             return Ok(now);
         }
-        anyhow::ensure!(Instant::now() < deadline, "never at rest: {now:?}");
+        ensure!(Instant::now() < deadline, "never at rest: {now:?}");
         last = Some(now);
     }
 }
@@ -161,7 +161,7 @@ impl Samples {
             let (taken, over, begun) = (Arc::clone(&taken), Arc::clone(&over), site.begun);
             std::thread::spawn(move || {
                 while !over.load(Ordering::Relaxed) {
-                    let all = pids.iter().map(|pid| proc::resident(*pid));
+                    let all = pids.iter().map(|pid| proc::proportional(*pid));
                     if let Ok(bytes) = all.sum::<Result<u64>>() {
                         let mut taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
                         taken.push((begun.elapsed(), bytes));

@@ -1,6 +1,8 @@
 //! The deck of faults, and those that befall a program: each in rooms of its own, with clients who
 //! must see what the documents say they see.
 
+use std::io::{ErrorKind, Write};
+
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -154,13 +156,12 @@ fn deaf(site: &Site, number: u64, _: &mut Chance) -> Result<String> {
             if left.is_empty() {
                 left.clone_from(&frame);
             }
-            use std::io::Write;
             match pusher.stream.write(&left) {
                 Ok(taken) => {
                     left.drain(..taken);
                     pushed += taken;
                 }
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error).context("the one who pushes"),
             }
         }

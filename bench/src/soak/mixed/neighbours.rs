@@ -2,10 +2,11 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::site::{Place, Site};
+use super::site::{PLACES, Place, Site};
 use crate::chance::Chance;
 use crate::sequence::Sequence;
 use crate::server::{ends_with_us, this_program};
@@ -14,7 +15,6 @@ use crate::wire;
 const NOBODY: &str = "no room plays";
 /// Those without TLS, which a process of its own reaches.
 const PLAIN: [Place; 3] = [Place::Lines, Place::Json, Place::Packets];
-const ALL: [Place; 4] = super::site::PLACES;
 
 /// Does not read for some seconds, and then must hear on from where it was, or that it was closed.
 pub(super) fn laggard(site: &Site, _: u64, chance: &mut Chance) -> Result<String> {
@@ -48,7 +48,7 @@ fn lags(site: &Site, room: Option<(Place, String)>, chance: &mut Chance) -> Resu
     let mut most = 200;
     visitor
         .stream
-        .set_read_timeout(std::time::Duration::from_millis(800))?;
+        .set_read_timeout(Duration::from_millis(800))?;
     while most > 0 {
         match visitor.hears_number(at) {
             Ok(Some(number)) => {
@@ -81,16 +81,14 @@ fn lags(site: &Site, room: Option<(Place, String)>, chance: &mut Chance) -> Resu
 
 /// Connections that are reset, before, while and after they hear something.
 pub(super) fn resets(site: &Site, _: u64, chance: &mut Chance) -> Result<String> {
-    let Some((place, room)) = site.room(chance, &ALL) else {
+    let Some((place, room)) = site.room(chance, &PLACES) else {
         return Ok(NOBODY.to_owned());
     };
     let count = site.count(50);
     for _ in 0..count {
         let mut visitor = site.visits(place, &room)?;
         if chance.below(2) == 0 {
-            visitor
-                .stream
-                .set_read_timeout(std::time::Duration::from_millis(50))?;
+            visitor.stream.set_read_timeout(Duration::from_millis(50))?;
             // Whatever it was; nothing may have come.
             let _ = visitor.stream.read(&mut [0; 64]);
         }

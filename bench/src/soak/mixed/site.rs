@@ -207,6 +207,10 @@ impl Site {
 
     /// Does what takes no part in a show.
     pub(super) fn breaks_what_it_should(&self) {
+        if self.breaks.is_some() {
+            // Well inside the second half.
+            std::thread::sleep(self.time * 7 / 10);
+        }
         let hoard = || -> Result<()> {
             let rooms = match self.breaks {
                 Some(Break::Room) => 1,
@@ -229,8 +233,7 @@ impl Site {
             self.fails("--break", &error);
         }
         if self.breaks == Some(Break::Memory) {
-            // The second half must see it, and then it may go.
-            std::thread::sleep(self.time / 2);
+            std::thread::sleep(self.time.saturating_sub(self.begun.elapsed()));
             locked(&self.stays).clear();
         }
     }

@@ -1,7 +1,7 @@
 //! One client that waits for what it hears: those that faults happen to and are made of.
 
 use std::collections::VecDeque;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -79,7 +79,7 @@ impl Visitor {
             }
             let read = match self.stream.read(&mut buffer) {
                 Ok(read) => read,
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     bail!("heard nothing for {PATIENCE:?}")
                 }
                 // Reset, or the end of TLS without a word.
