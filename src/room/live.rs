@@ -547,14 +547,6 @@ impl Room {
         true
     }
 
-    /// Lets these clients go, for want of memory. Returns how many there still were.
-    pub(super) fn let_go(&self, clients: &[u32]) -> usize {
-        let mut wake = Vec::new();
-        let gone = self.hall.lock().feed.let_go(clients, &mut wake);
-        wake.into_iter().for_each(Waker::wake);
-        gone
-    }
-
     /// Closes every client behind what it has yet to hear.
     pub(super) fn close_clients(&self, close: Close) {
         let mut wake = Vec::new();

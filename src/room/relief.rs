@@ -7,6 +7,7 @@
 use std::fmt;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
+use std::task::Waker;
 
 use super::feed::{Burden, Debt};
 use super::live::Room;
@@ -71,5 +72,15 @@ impl Rooms {
             relief.bytes += burden.bytes;
         }
         relief
+    }
+}
+
+impl Room {
+    /// Lets these clients go, for want of memory. Returns how many there still were.
+    fn let_go(&self, clients: &[u32]) -> usize {
+        let mut wake = Vec::new();
+        let gone = self.hall.lock().feed.let_go(clients, &mut wake);
+        wake.into_iter().for_each(Waker::wake);
+        gone
     }
 }

@@ -43,36 +43,39 @@ async fn the_age_of_the_machine_does_not_matter() {
 #[tokio::test]
 async fn a_machine_that_slept_longer_than_every_timeout_wakes_to_the_same_people() {
     // To the server, every timer is late at once, and what clients sent meanwhile waits unread.
-    const SLEEP: Duration = Duration::from_millis(1500);
-    let line = "--ping 0.2 --ping-timeout 0.5 --stall-timeout 1 puppet ticks";
+    const SLEEP: Duration = Duration::from_secs(3);
+    const PEOPLE: usize = 20;
+    let line = "--ping 0.3 --ping-timeout 2 --stall-timeout 2 puppet ticks";
     let (server, start) = begin(line).await;
-    let mut people = Vec::new();
-    for room in 0..20 {
-        let mut person = server.join(&format!("/{room}")).await;
-        let told = person.hears_text().await;
-        let pid = Pid::from_raw(told.strip_prefix("ready ").unwrap().parse().unwrap());
-        people.push((person, pid));
-    }
-    let pids: Vec<Pid> = people.iter().map(|(_, pid)| *pid).collect();
-    let sleeps = async {
-        for _ in 0..2 {
-            server.signal(Signal::SIGSTOP);
-            // The sleep is the fault, and waits for nothing.
-            tokio::time::sleep(SLEEP).await;
-            server.signal(Signal::SIGCONT);
-            // Awake, it looks at all its timers once, and pings go to and fro.
-            tokio::time::sleep(Duration::from_millis(300)).await;
+    let (tells, mut told) = tokio::sync::mpsc::channel(PEOPLE);
+    // From the first word on they read, and so they answer pings, whoever else still comes in.
+    let people = (0..PEOPLE).map(|room| {
+        let (server, tells) = (&server, tells.clone());
+        async move {
+            let mut person = server.join(&format!("/{room}")).await;
+            let ready = person.hears_text().await;
+            let pid = ready.strip_prefix("ready ").unwrap().parse().unwrap();
+            tells.send(Pid::from_raw(pid)).await.unwrap();
+            person.hears("tick 1").await;
+            person.leaves().await;
         }
-        for pid in &pids {
-            kill(*pid, Signal::SIGUSR1).unwrap();
+    });
+    let sleeps = async {
+        let mut pids = Vec::new();
+        while pids.len() < PEOPLE {
+            pids.push(told.recv().await.unwrap());
+        }
+        server.signal(Signal::SIGSTOP);
+        // The sleep is the fault, and waits for nothing.
+        tokio::time::sleep(SLEEP).await;
+        server.signal(Signal::SIGCONT);
+        // Awake, it looks at all its timers once, and pings go to and fro.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        for pid in pids {
+            kill(pid, Signal::SIGUSR1).unwrap();
         }
     };
-    // They read, and so they answer pings.
-    let hear = people.iter_mut().map(|(person, _)| person.hears("tick 1"));
-    tokio::join!(futures_util::future::join_all(hear), sleeps);
-    for (person, _) in people {
-        person.leaves().await;
-    }
+    tokio::join!(futures_util::future::join_all(people), sleeps);
     start.is_back(&server).await;
 }
 
