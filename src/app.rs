@@ -38,6 +38,9 @@ const SPARE_DESCRIPTORS: u64 = 64;
 const ROOM_DESCRIPTORS: u64 = 4;
 /// How long clients may take to read why they are closed, once all rooms have ended.
 const LAST_WORDS: Duration = Duration::from_secs(3);
+/// How much longer than their ladder rooms may take to end, before it is taken that they cannot: the
+/// warden was stopped, or a program sits in the kernel.
+const STUCK: Duration = Duration::from_secs(5);
 
 /// What main has prepared before any thread was started.
 #[derive(Debug)]
@@ -158,7 +161,7 @@ pub async fn run(plan: Plan, prepared: Prepared) -> anyhow::Result<ExitCode> {
     let story = story(&config, &rooms, &member, &asked, &ready, warden).await;
     signals.abort();
     closing.cancel();
-    if !matches!(story, Ending::Killed(_)) {
+    if !matches!(story, Ending::Killed(_) | Ending::Stuck) {
         tasks.close();
         // Whoever does not read by now will not.
         let _ = tokio::time::timeout(LAST_WORDS, tasks.wait()).await;
@@ -173,7 +176,7 @@ pub async fn run(plan: Plan, prepared: Prepared) -> anyhow::Result<ExitCode> {
         Ending::Well => ExitCode::SUCCESS,
         Ending::Status(code) => ExitCode::from(code),
         Ending::Killed(signal) => ExitCode::from(status_of_signal(signal)),
-        Ending::Failed => ExitCode::FAILURE,
+        Ending::Stuck | Ending::Failed => ExitCode::FAILURE,
     })
 }
 
@@ -185,6 +188,8 @@ enum Ending {
     Status(u8),
     /// By a second signal.
     Killed(i32),
+    /// Rooms were ended, and did not.
+    Stuck,
     /// Something of ours failed.
     Failed,
 }
@@ -255,7 +260,21 @@ async fn story(
         let close = Close::new(Close::RESTART, "server draining");
         member.end_transit(&close);
         rooms.end_all(&close, "drain");
-        rooms.all_gone().await;
+        // Twice for input: what is queued, and what was printed behind it.
+        let input = config.stop_eof.saturating_mul(2);
+        let ladder = input
+            .saturating_add(config.stop_grace)
+            .saturating_add(STUCK);
+        if tokio::time::timeout(ladder, rooms.all_gone())
+            .await
+            .is_err()
+        {
+            error!(
+                rooms = rooms.len(),
+                "rooms do not end; what is left of them is killed"
+            );
+            return Ending::Stuck;
+        }
         Ending::Well
     };
     tokio::select! {
