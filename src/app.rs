@@ -39,6 +39,11 @@ const SPARE_DESCRIPTORS: u64 = 64;
 const ROOM_DESCRIPTORS: u64 = 4;
 /// How long clients may take to read why they are closed, once all rooms have ended.
 const LAST_WORDS: Duration = Duration::from_secs(3);
+/// How much longer than their ladder rooms may take to end: slow clients have ten seconds for their
+/// last words. Then it is taken that they cannot, because the warden was stopped, or a program sits in
+/// the kernel.
+const LATE: Duration = Duration::from_secs(7);
+const STUCK: Duration = Duration::from_secs(6);
 
 /// What main has prepared before any thread was started.
 #[derive(Debug)]
@@ -171,7 +176,7 @@ pub async fn run(plan: Plan, prepared: Prepared) -> anyhow::Result<ExitCode> {
     let story = story(&config, &rooms, &member, &asked, &ready, warden).await;
     signals.abort();
     closing.cancel();
-    if !matches!(story, Ending::Killed(_)) {
+    if !matches!(story, Ending::Killed(_) | Ending::Stuck) {
         tasks.close();
         // Whoever does not read by now will not.
         let _ = tokio::time::timeout(LAST_WORDS, tasks.wait()).await;
@@ -186,7 +191,7 @@ pub async fn run(plan: Plan, prepared: Prepared) -> anyhow::Result<ExitCode> {
         Ending::Well => ExitCode::SUCCESS,
         Ending::Status(code) => ExitCode::from(code),
         Ending::Killed(signal) => ExitCode::from(status_of_signal(signal)),
-        Ending::Failed => ExitCode::FAILURE,
+        Ending::Stuck | Ending::Failed => ExitCode::FAILURE,
     })
 }
 
@@ -198,6 +203,8 @@ enum Ending {
     Status(u8),
     /// By a second signal.
     Killed(i32),
+    /// Rooms were ended, and did not.
+    Stuck,
     /// Something of ours failed.
     Failed,
 }
@@ -268,7 +275,9 @@ async fn story(
         let close = Close::new(Close::RESTART, "server draining");
         member.end_transit(&close);
         rooms.end_all(&close, "drain");
-        rooms.all_gone().await;
+        if !all_end(config, rooms).await {
+            return Ending::Stuck;
+        }
         Ending::Well
     };
     tokio::select! {
@@ -279,6 +288,29 @@ async fn story(
         },
         () = &mut died => Ending::Failed,
     }
+}
+
+/// Waits until no room lives, or until it is plain that some will not end.
+async fn all_end(config: &Config, rooms: &Rooms) -> bool {
+    // Twice for input: what is queued, and what was printed behind it.
+    let input = config.stop_eof.saturating_mul(2);
+    let ladder = input.saturating_add(config.stop_grace);
+    let late = ladder.saturating_add(LATE);
+    if tokio::time::timeout(late, rooms.all_gone()).await.is_ok() {
+        return true;
+    }
+    warn!(
+        rooms = rooms.len(),
+        "rooms take longer to end than they may"
+    );
+    if tokio::time::timeout(STUCK, rooms.all_gone()).await.is_ok() {
+        return true;
+    }
+    error!(
+        rooms = rooms.len(),
+        "rooms do not end; what is left of them is killed"
+    );
+    false
 }
 
 async fn bind(config: &Config) -> anyhow::Result<(Vec<Listener>, Vec<Listener>)> {
