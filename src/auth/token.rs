@@ -32,7 +32,6 @@ pub(super) struct Rules {
 #[derive(Deserialize)]
 struct Header {
     alg: String,
-    #[serde(default, deserialize_with = "there")]
     kid: Option<String>,
     /// Extensions that must be understood: we know none (RFC 7515 section 4.1.11).
     #[serde(default, deserialize_with = "there")]

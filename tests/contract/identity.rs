@@ -189,7 +189,8 @@ async fn without_a_good_token_nobody_comes_in() {
 #[tokio::test]
 async fn the_connection_is_closed_when_the_token_expires() {
     let (server, _keys) = guarded("--metrics cat").await;
-    let end = now() + 1.5;
+    // Long enough for all to come in, whatever else the machine does.
+    let end = now() + 4.0;
     let mut people = Vec::new();
     for _ in 0..20 {
         let bearer = bearer(json!({"exp": end}));
@@ -549,7 +550,7 @@ async fn operators_need_no_token_on_their_own_listener() {
 #[tokio::test]
 async fn a_listener_of_events_hears_of_its_rooms_until_its_token_expires() {
     let (server, _keys) = guarded("--api cat").await;
-    let short = token(json!({"exp": now() + 0.5}));
+    let short = token(json!({"exp": now() + 2.0}));
     let until_the_end = server.get(&format!("/api/events?token={short}")).await;
     assert_eq!(until_the_end.status, 200);
     assert!(

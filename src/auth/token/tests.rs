@@ -223,7 +223,6 @@ fn null_is_no_value_and_a_list_no_object() {
     let keys = keys::parse(SECRET).unwrap();
     for (header, part) in [
         (json!({"alg": "HS256", "crit": null}), "extension"),
-        (json!({"alg": "HS256", "kid": null}), "no JWT"),
         (json!(["HS256", null, null]), "no JWT"),
     ] {
         let token = signed(&header, &claims(json!({})).to_string());
