@@ -18,7 +18,12 @@ pub(super) fn validate(cli: Cli) -> Result<Config, String> {
     refuse_contradictions(&cli)?;
     let (server_framing, client_framing) = framings(&cli);
     check_sizes(&cli, client_framing)?;
-    let pages = cli.same_origin || !cli.origin.is_empty();
+    let listed = |page: &str| cli.origin.iter().any(|entry| entry.trim() == page);
+    // Any page can open a frame whose origin is `null`, but only `*` says that any page is meant.
+    let pages = match (listed("*"), listed("null")) {
+        (false, true) => false,
+        _ => cli.same_origin || !cli.origin.is_empty(),
+    };
     let identity = super::identity::validate(&cli.identity, pages)?;
     let cage = super::cage::validate(&cli.cage, cli.connect.is_some())?;
     let mut warnings = warnings(&cli, &server_framing, client_framing);

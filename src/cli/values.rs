@@ -316,6 +316,10 @@ pub(super) fn proxy(text: &str) -> Result<Proxy, String> {
     let address: IpAddr = address.parse().map_err(|_| help())?;
     let bits: u8 = if address.is_ipv4() { 32 } else { 128 };
     match length.map_or(Ok(bits), u8::try_from) {
+        // Clients' addresses are compared in this form.
+        Ok(length @ 96..=128) if address.to_canonical().is_ipv4() && address.is_ipv6() => {
+            Ok(Proxy::Network(address.to_canonical(), length - 96))
+        }
         Ok(length) if length <= bits => Ok(Proxy::Network(address, length)),
         _ => Err(format!(
             "a prefix of such an address has at most {bits} bits"

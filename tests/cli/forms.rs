@@ -308,6 +308,11 @@ const FORMS: &[(&str, Holds)] = &[
             |address: &str, length| Proxy::Network(address.parse().expect("an address"), length);
         c.front.trusted_proxy == [network("10.0.0.0", 8), network("2001:db8::", 32)]
     }),
+    ("--trusted-proxy ::ffff:10.0.0.0/104,::ffff:10.0.0.1", |c| {
+        let network = |length| Proxy::Network("10.0.0.0".parse().expect("an address"), length);
+        let one = Proxy::Network("10.0.0.1".parse().expect("an address"), 32);
+        c.front.trusted_proxy == [network(8), one]
+    }),
     ("--trusted-proxy loopback --trusted-proxy unix,::1", |c| {
         let one = Proxy::Network("::1".parse().expect("an address"), 128);
         c.front.trusted_proxy == [Proxy::Loopback, Proxy::Unix, one]

@@ -81,7 +81,17 @@ async fn the_protocol_agreed_on_is_http_1() {
         panic!("not over TLS");
     };
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
-    assert!(offering(&[b"h2"]).connects().await.is_err());
+    // And who insists on another is told so, in either version.
+    for version in [&TLS12, &TLS13] {
+        let mut trust = site.authority.trust_with(&[version], None);
+        trust.alpn_protocols = vec![b"h2".to_vec()];
+        let refused = server.door("/x").trusting(trust).connects().await;
+        let told = format!("{:?}", refused.err());
+        assert!(
+            told.contains("NoApplicationProtocol"),
+            "{version:?}: {told}"
+        );
+    }
 }
 
 #[tokio::test]

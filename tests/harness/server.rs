@@ -315,6 +315,11 @@ impl Server {
         processes::status_bytes(self.pid(), "RssAnon").unwrap_or_default()
     }
 
+    /// The most that it has ever held.
+    pub fn peak_memory_bytes(&self) -> u64 {
+        processes::status_bytes(self.pid(), "VmHWM").unwrap_or_default()
+    }
+
     pub fn descriptors(&self) -> usize {
         processes::descriptors(self.pid()).unwrap_or_default()
     }
