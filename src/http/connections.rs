@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 use super::away::Porch;
 use crate::metrics::Metrics;
-use crate::ws::connection::{Lease, Lessor};
+use crate::ws::lease::{Lease, Lessor, Terms};
 
 /// Why there is no room for another connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,10 +30,18 @@ pub(super) enum Crowded {
 pub struct Connections {
     most: usize,
     most_per_address: Option<usize>,
-    open: AtomicUsize,
+    count: Arc<Count>,
+    /// For those that count for no address.
+    terms: Terms,
     addresses: Mutex<HashMap<IpAddr, usize>>,
-    metrics: Metrics,
     pub(super) porch: Porch,
+}
+
+/// How many there are.
+#[derive(Debug)]
+struct Count {
+    open: AtomicUsize,
+    metrics: Metrics,
 }
 
 /// A connection's share of the limits; dropping it gives it back.
@@ -54,24 +62,28 @@ pub(super) struct Named {
 impl Connections {
     /// At most so many, and so many of one address.
     pub fn new(most: usize, most_per_address: Option<usize>, metrics: Metrics) -> Arc<Self> {
+        let count = Arc::new(Count {
+            open: AtomicUsize::new(0),
+            metrics,
+        });
         Arc::new(Connections {
             most,
             most_per_address,
-            open: AtomicUsize::new(0),
+            terms: Terms::new(Arc::clone(&count)),
+            count,
             addresses: Mutex::default(),
-            metrics,
             porch: Porch::new(),
         })
     }
 
     /// One more, of that address, if there may be. None: of nobody's, until somebody is named.
     pub(super) fn enter(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Share, Crowded> {
-        self.open
-            .fetch_update(Relaxed, Relaxed, |now| (now < self.most).then_some(now + 1))
+        let Count { open, metrics } = &*self.count;
+        open.fetch_update(Relaxed, Relaxed, |now| (now < self.most).then_some(now + 1))
             .map_err(|_| Crowded::Server)?;
-        self.metrics.connected();
+        metrics.connected();
         if self.most_per_address.is_none() {
-            let lease = Lease::new(Arc::clone(self) as Arc<dyn Lessor>);
+            let lease = self.terms.lease();
             return Ok(Share { lease, named: None });
         }
         let named = Arc::new(Named {
@@ -79,7 +91,7 @@ impl Connections {
             address: Mutex::default(),
         });
         let share = Share {
-            lease: Lease::new(Arc::clone(&named) as Arc<dyn Lessor>),
+            lease: Terms::new(Arc::clone(&named)).lease(),
             named: Some(Arc::clone(&named)),
         };
         named.counts_for(address)?;
@@ -119,16 +131,16 @@ impl Share {
     }
 }
 
-impl Lessor for Connections {
+impl Lessor for Arc<Count> {
     fn released(&self) {
         self.open.fetch_sub(1, Relaxed);
         self.metrics.disconnected();
     }
 }
 
-impl Lessor for Named {
+impl Lessor for Arc<Named> {
     fn released(&self) {
-        self.connections.released();
+        self.connections.count.released();
     }
 }
 
@@ -187,7 +199,7 @@ mod tests {
 
     impl Connections {
         fn is_empty(&self) -> bool {
-            self.open.load(Relaxed) == 0 && self.addresses.lock().is_empty()
+            self.count.open.load(Relaxed) == 0 && self.addresses.lock().is_empty()
         }
     }
 

@@ -27,8 +27,9 @@ use super::{Door, Ends, Readiness, Refuse, Side, Subject};
 use crate::auth::{Identity, Rejection};
 use crate::child;
 use crate::room::{BadName, Newcomer, RoomName};
-use crate::ws::connection::{Connection, Lease};
+use crate::ws::connection::Connection;
 use crate::ws::deflate::{self, Agreement};
+use crate::ws::lease::Lease;
 use crate::ws::socket::Socket;
 use crate::ws::tls::Tls;
 

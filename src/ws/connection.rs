@@ -14,12 +14,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use pin_project_lite::pin_project;
 use tokio::task::yield_now;
 use tokio::time::{Sleep, sleep_until};
 use tracing::debug;
 
 use super::codec::{self, Decoder, Event, Flow, Violation};
+use super::lease::Lease;
 use super::moment::Moment;
 use super::socket::Socket;
 use crate::room::{Begun, Close, Next, Piece, Place, Said};
@@ -92,50 +92,9 @@ pub struct Connection {
     message_begun: Option<Moment>,
     /// Which of the client's messages that is.
     message: u16,
-    timer: Pin<Box<Timer>>,
-}
-
-pin_project! {
-    /// When something is due. What the connection leases lies here too, outside of the task: that
-    /// has no word to spare.
-    #[derive(Debug)]
-    struct Timer {
-        #[pin]
-        sleep: Sleep,
-        lease: Option<Lease>,
-    }
-}
-
-impl Timer {
-    fn until(moment: Moment) -> Pin<Box<Timer>> {
-        Box::pin(Timer {
-            sleep: sleep_until(moment.instant()),
-            lease: None,
-        })
-    }
-}
-
-/// Somebody who is told when a connection is over.
-pub trait Lessor: std::fmt::Debug + Send + Sync {
-    /// One of those that had a lease is over.
-    fn released(&self);
-}
-
-/// Held for as long as a connection's socket is open; dropping it tells the lessor.
-#[derive(Debug)]
-pub struct Lease(Arc<dyn Lessor>);
-
-impl Lease {
-    /// Of that lessor.
-    pub fn new(lessor: Arc<dyn Lessor>) -> Self {
-        Lease(lessor)
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.0.released();
-    }
+    timer: Pin<Box<Sleep>>,
+    /// What it holds until its socket is closed.
+    lease: Option<Lease>,
 }
 
 /// Control frames to be written at the next frame boundary, and how much of them was.
@@ -171,7 +130,10 @@ impl Connection {
             stalled: None,
             message_begun: None,
             message: 0,
-            timer: Timer::until(now + options.ping.unwrap_or(CLOSE_TIME)),
+            timer: Box::pin(sleep_until(
+                (now + options.ping.unwrap_or(CLOSE_TIME)).instant(),
+            )),
+            lease: None,
             options,
         }
     }
@@ -186,7 +148,7 @@ impl Connection {
     /// Holds this until its socket is closed.
     #[must_use]
     pub fn leasing(mut self, lease: Option<Lease>) -> Self {
-        *self.timer.as_mut().project().lease = lease;
+        self.lease = lease;
         self
     }
 
@@ -212,7 +174,8 @@ impl Connection {
             stalled: None,
             message_begun: None,
             message: 0,
-            timer: Timer::until(now + CLOSE_TIME),
+            timer: Box::pin(sleep_until((now + CLOSE_TIME).instant())),
+            lease: None,
             options,
         }
     }
@@ -542,17 +505,17 @@ impl Future for Connection {
                     let Some(deadline) = this.deadline().map(Moment::instant) else {
                         return Poll::Pending;
                     };
-                    if deadline < this.timer.sleep.deadline() {
-                        this.timer.as_mut().project().sleep.reset(deadline);
+                    if deadline < this.timer.deadline() {
+                        this.timer.as_mut().reset(deadline);
                     }
-                    if this.timer.as_mut().project().sleep.poll(cx).is_pending() {
+                    if this.timer.as_mut().poll(cx).is_pending() {
                         return Poll::Pending;
                     }
                     if this.keep_time(Moment::now()) {
                         break;
                     }
                     // It was set for something that is due later by now.
-                    this.timer.as_mut().project().sleep.reset(deadline);
+                    this.timer.as_mut().reset(deadline);
                 }
                 if matches!(this.state, State::Over) {
                     return Poll::Ready(());
@@ -579,6 +542,6 @@ mod tests {
         // tracker 8: one word more here is 128 bytes more for every idle client.
         let size = size_of::<Connection>();
         assert!(size <= 3 * 128 - 96 - 8, "{size}");
-        assert!(size_of::<Timer>() <= size_of::<Sleep>() + 16);
+        assert!(size_of::<Option<Lease>>() <= 8);
     }
 }
