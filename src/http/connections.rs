@@ -210,7 +210,7 @@ mod tests {
         let second = connections.enter(of("::ffff:192.0.2.1")).unwrap();
         let refused = connections.enter(of("192.0.2.1")).err();
         assert_eq!(refused, Some(Crowded::Address));
-        assert_eq!(connections.open.load(Relaxed), 2, "who is refused has none");
+        assert_eq!(connections.count.open.load(Relaxed), 2, "who is refused has none");
         let third = connections.enter(None).unwrap();
         let refused = connections.enter(of("192.0.2.2")).err();
         assert_eq!(refused, Some(Crowded::Server));
@@ -254,7 +254,7 @@ mod tests {
         drop((other, second));
         assert_eq!(named.counts_for(of("192.0.2.1")), Ok(()));
         drop(proxy);
-        assert_eq!(connections.open.load(Relaxed), 0);
+        assert_eq!(connections.count.open.load(Relaxed), 0);
         drop(named);
         assert!(connections.is_empty());
     }
