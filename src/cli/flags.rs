@@ -273,6 +273,8 @@ pub(super) struct Cli {
     pub max_clients_per_room: Option<usize>,
 
     /// Most clients from one address [default: no limit]
+    ///
+    /// Of IPv6 the first 64 bits are the address: what one subscriber has at the least.
     #[arg(long, value_name = "N", value_parser = values::count, help_heading = "Who may come in")]
     pub max_clients_per_ip: Option<usize>,
 

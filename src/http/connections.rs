@@ -6,7 +6,7 @@
 //! nobody between two requests.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 
 use super::away::Porch;
 use crate::metrics::Metrics;
+use crate::room::household;
 use crate::ws::lease::{Lease, Lessor, Terms};
 
 /// Why there is no room for another connection.
@@ -173,18 +174,6 @@ impl Drop for Named {
     }
 }
 
-/// What counts as one address: of IPv6 the first 64 bits, which one subscriber has at the least
-/// (RFC 6177), and any program of theirs the rest.
-fn household(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let prefix = address.to_bits() >> 64 << 64;
-            IpAddr::V6(Ipv6Addr::from_bits(prefix))
-        }
-        address => address,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -210,7 +199,11 @@ mod tests {
         let second = connections.enter(of("::ffff:192.0.2.1")).unwrap();
         let refused = connections.enter(of("192.0.2.1")).err();
         assert_eq!(refused, Some(Crowded::Address));
-        assert_eq!(connections.count.open.load(Relaxed), 2, "who is refused has none");
+        assert_eq!(
+            connections.count.open.load(Relaxed),
+            2,
+            "who is refused has none"
+        );
         let third = connections.enter(None).unwrap();
         let refused = connections.enter(of("192.0.2.2")).err();
         assert_eq!(refused, Some(Crowded::Server));

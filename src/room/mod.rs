@@ -35,6 +35,7 @@ mod turns;
 mod twin;
 mod users;
 
+pub use admission::household;
 pub use close::Close;
 pub use crashes::CrashLoop;
 pub(crate) use feed::Next;
