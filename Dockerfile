@@ -61,7 +61,7 @@ COPY --from=build /out/scalesocket /usr/local/bin/scalesocket
 # By number, so that a cluster can see that it is not root. There is no user file to look it up in.
 USER 65532:65532
 EXPOSE 9000
-# For the default address; a container with another --addr brings its own check.
+# Whatever address, TLS or path the container's server was given: the check reads its command line.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=5s \
-    CMD ["/usr/local/bin/scalesocket", "probe", "http://127.0.0.1:9000/health"]
+    CMD ["/usr/local/bin/scalesocket", "probe", "--pid", "1", "--timeout", "2s"]
 ENTRYPOINT ["/usr/local/bin/scalesocket"]

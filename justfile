@@ -34,7 +34,7 @@ cgroups:
 micro *ARGS:
     cargo bench --locked {{ARGS}}
 
-# the long forms of what must hold, some minutes; `just soak --only deaf`
+# the long forms of what must hold, and half an hour of everything with a fault every few seconds; `just soak --only mixed --minutes 5`
 soak *ARGS:
     cargo build --release --locked -p scalesocket -p scalesocket-bench
     target/release/scalesocket-bench soak {{ARGS}}

@@ -8,6 +8,7 @@ mod front;
 mod greeting;
 mod heap;
 mod identity;
+mod memory;
 
 use std::collections::HashSet;
 use std::process::ExitCode;
@@ -41,6 +42,11 @@ const SPARE_DESCRIPTORS: u64 = 64;
 const ROOM_DESCRIPTORS: u64 = 4;
 /// How long clients may take to read why they are closed, once all rooms have ended.
 const LAST_WORDS: Duration = Duration::from_secs(3);
+/// How much longer than their ladder rooms may take to end: slow clients have ten seconds for their
+/// last words. Then it is taken that they cannot, because the warden was stopped, or a program sits in
+/// the kernel.
+const LATE: Duration = Duration::from_secs(7);
+const STUCK: Duration = Duration::from_secs(6);
 
 /// What main has prepared before any thread was started.
 #[derive(Debug)]
@@ -62,6 +68,8 @@ pub struct Plan {
     cage: child::Cage,
     rooms: room::Options,
     door: door::Options,
+    /// The limit of open ones.
+    descriptors: u64,
 }
 
 impl Plan {
@@ -76,6 +84,7 @@ impl Plan {
             cage,
             rooms,
             door,
+            descriptors,
         })
     }
 
@@ -98,6 +107,7 @@ pub async fn run(plan: Plan, prepared: Prepared) -> anyhow::Result<ExitCode> {
         cage,
         rooms,
         door,
+        descriptors,
     } = plan;
     for warning in &config.warnings {
         warn!("{warning}");
@@ -128,6 +138,7 @@ pub async fn run(plan: Plan, prepared: Prepared) -> anyhow::Result<ExitCode> {
         rooms: rooms.clone(),
         gate: member.gate(),
         options: door,
+        connections: front::connections(&config, &metrics, descriptors),
         metrics,
         tasks: tasks.clone(),
         ready: watched,
@@ -136,7 +147,8 @@ pub async fn run(plan: Plan, prepared: Prepared) -> anyhow::Result<ExitCode> {
     });
     let closing = CancellationToken::new();
     if let Some(tls) = &door.options.tls {
-        tasks.spawn(Arc::clone(tls).watch(reload.clone(), closing.clone()));
+        let metrics = door.metrics.clone();
+        tasks.spawn(Arc::clone(tls).watch(metrics, reload.clone(), closing.clone()));
     }
     let guard = door.options.guard.clone();
     tasks.spawn(identity::reload(guard, reload, closing.clone()));
@@ -163,13 +175,19 @@ pub async fn run(plan: Plan, prepared: Prepared) -> anyhow::Result<ExitCode> {
         }
     }
     tasks.spawn(heap::keep_small(rooms.clone(), closing.clone()));
+    tasks.spawn(memory::keep_within(
+        memory::limit(config.memory),
+        rooms.clone(),
+        door.metrics.clone(),
+        closing.clone(),
+    ));
     greeting.say(prepared.terminal.as_ref());
 
     let warden = prepared.warden.as_ref();
     let story = story(&config, &rooms, &member, &asked, &ready, warden).await;
     signals.abort();
     closing.cancel();
-    if !matches!(story, Ending::Killed(_)) {
+    if !matches!(story, Ending::Killed(_) | Ending::Stuck) {
         tasks.close();
         // Whoever does not read by now will not.
         let _ = tokio::time::timeout(LAST_WORDS, tasks.wait()).await;
@@ -184,7 +202,7 @@ pub async fn run(plan: Plan, prepared: Prepared) -> anyhow::Result<ExitCode> {
         Ending::Well => ExitCode::SUCCESS,
         Ending::Status(code) => ExitCode::from(code),
         Ending::Killed(signal) => ExitCode::from(status_of_signal(signal)),
-        Ending::Failed => ExitCode::FAILURE,
+        Ending::Stuck | Ending::Failed => ExitCode::FAILURE,
     })
 }
 
@@ -196,6 +214,8 @@ enum Ending {
     Status(u8),
     /// By a second signal.
     Killed(i32),
+    /// Rooms were ended, and did not.
+    Stuck,
     /// Something of ours failed.
     Failed,
 }
@@ -266,7 +286,9 @@ async fn story(
         let close = Close::new(Close::RESTART, "server draining");
         member.end_transit(&close);
         rooms.end_all(&close, "drain");
-        rooms.all_gone().await;
+        if !all_end(config, rooms).await {
+            return Ending::Stuck;
+        }
         Ending::Well
     };
     tokio::select! {
@@ -277,6 +299,29 @@ async fn story(
         },
         () = &mut died => Ending::Failed,
     }
+}
+
+/// Waits until no room lives, or until it is plain that some will not end.
+async fn all_end(config: &Config, rooms: &Rooms) -> bool {
+    // Twice for input: what is queued, and what was printed behind it.
+    let input = config.stop_eof.saturating_mul(2);
+    let ladder = input.saturating_add(config.stop_grace);
+    let late = ladder.saturating_add(LATE);
+    if tokio::time::timeout(late, rooms.all_gone()).await.is_ok() {
+        return true;
+    }
+    warn!(
+        rooms = rooms.len(),
+        "rooms take longer to end than they may"
+    );
+    if tokio::time::timeout(STUCK, rooms.all_gone()).await.is_ok() {
+        return true;
+    }
+    error!(
+        rooms = rooms.len(),
+        "rooms do not end; what is left of them is killed"
+    );
+    false
 }
 
 async fn bind(config: &Config) -> anyhow::Result<(Vec<Listener>, Vec<Listener>)> {
@@ -416,11 +461,6 @@ fn room_options(config: &Config, descriptors: u64) -> anyhow::Result<room::Optio
         ),
         None => None,
     };
-    let for_rooms = ROOM_DESCRIPTORS.saturating_mul(config.maxrooms as u64);
-    let for_clients = descriptors
-        .saturating_sub(SPARE_DESCRIPTORS + for_rooms)
-        .max(descriptors / 2)
-        / fleet::descriptors_per_client(config);
     Ok(room::Options {
         backlog: config.backlog,
         inbox: config.inbox,
@@ -465,7 +505,9 @@ fn room_options(config: &Config, descriptors: u64) -> anyhow::Result<room::Optio
         persist_history: config.cachepersist,
         rooms,
         max_rooms: config.maxrooms,
-        max_clients: config.max_clients.unwrap_or(for_clients as usize),
+        max_clients: config
+            .max_clients
+            .unwrap_or_else(|| front::most_clients(config, descriptors)),
         max_clients_per_room: config.max_clients_per_room,
         max_clients_per_ip: config.max_clients_per_ip,
         isolate: config.isolate,
@@ -526,7 +568,9 @@ fn door_options(config: &Config) -> anyhow::Result<door::Options> {
     }
     Ok(door::Options {
         proxies: front::proxies(config),
+        proxy_protocol: config.front.proxy_protocol,
         hosts: front::hosts(config),
+        head: front::head(config),
         base_path: config.front.base_path.clone(),
         guard,
         origin: OriginRule::new(&config.origin, config.same_origin)

@@ -33,15 +33,32 @@ fn main() -> ExitCode {
             secure,
             path,
             timeout,
-        }) => {
-            let target = match target {
-                Listen::Tcp(address) if secure => Target::Tls(address),
-                Listen::Tcp(address) => Target::Tcp(address),
-                Listen::Unix(socket) => Target::Unix(socket),
-            };
-            told(probe::probe(&target, &path, timeout))
-        }
+        }) => told(probe::probe(&self::target(target, secure), &path, timeout)),
+        Ok(Command::ProbeProcess { pid, timeout }) => told(probe_process(pid, timeout)),
         Err(exit) => exit.report(),
+    }
+}
+
+/// Asks the server that is this process, where its command line says that it listens.
+fn probe_process(pid: u32, timeout: Duration) -> anyhow::Result<String> {
+    let words = probe::words_of(pid)?;
+    // A check of a container has the container's environment, as the server has.
+    let health = cli::health(&words, &|name| std::env::var_os(name)).map_err(anyhow::Error::msg)?;
+    let target = target(health.target, health.secure);
+    match probe::probe(&target, "/health", timeout) {
+        // It cannot be asked more by who has none.
+        Err(error) if health.wants_certificate && probe::wants_certificate(&error) => {
+            Ok("it asks for a certificate".to_owned())
+        }
+        answer => answer,
+    }
+}
+
+fn target(listen: Listen, secure: bool) -> Target {
+    match listen {
+        Listen::Tcp(address) if secure => Target::Tls(address),
+        Listen::Tcp(address) => Target::Tcp(address),
+        Listen::Unix(socket) => Target::Unix(socket),
     }
 }
 

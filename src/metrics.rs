@@ -86,10 +86,16 @@ struct State {
     dropped: Tally,
     refused: Tally,
     tls_failed: Tally,
+    proxy_protocol_failed: Tally,
+    /// Seconds since the epoch at which the first certificate in use expires; none without TLS.
+    certificates_expire: Mutex<Option<f64>>,
+    open: AtomicU64,
     closed: Closes,
     child_exits: Tally,
     child_restarts: AtomicU64,
     draining: AtomicBool,
+    memory: AtomicU64,
+    memory_limit: AtomicU64,
     /// Seconds since the epoch at which the server started.
     started_at: f64,
 }
@@ -129,10 +135,15 @@ impl Metrics {
             dropped: Tally::default(),
             refused: Tally::default(),
             tls_failed: Tally::default(),
+            proxy_protocol_failed: Tally::default(),
+            certificates_expire: Mutex::default(),
+            open: AtomicU64::new(0),
             closed: Closes::default(),
             child_exits: Tally::default(),
             child_restarts: AtomicU64::new(0),
             draining: AtomicBool::new(false),
+            memory: AtomicU64::new(0),
+            memory_limit: AtomicU64::new(0),
             started_at: now.as_secs_f64(),
         });
         let (registry, provider) = instruments::exporter(metrics_rooms)?;
@@ -200,6 +211,27 @@ impl Metrics {
         self.0.state.tls_failed.add(reason, 1);
     }
 
+    /// The first of the certificates in use expires so long after 1970.
+    pub fn set_certificates_expire(&self, at: Option<Duration>) {
+        *self.0.state.certificates_expire.lock() = at.map(|at| at.as_secs_f64());
+    }
+
+    /// A connection that should have begun with a header of the PROXY protocol did not, for that
+    /// reason.
+    pub fn proxy_protocol_failed(&self, reason: &'static str) {
+        self.0.state.proxy_protocol_failed.add(reason, 1);
+    }
+
+    /// A connection was accepted from a client; it goes with [`Metrics::disconnected`].
+    pub fn connected(&self) {
+        self.0.state.open.fetch_add(1, Relaxed);
+    }
+
+    /// A connection of a client is over.
+    pub fn disconnected(&self) {
+        self.0.state.open.fetch_sub(1, Relaxed);
+    }
+
     /// A client was not let in. Reasons are bounded as in [`Metrics::room_ended`].
     pub fn refused(&self, reason: &'static str) {
         self.0.state.refused.add(reason, 1);
@@ -224,6 +256,16 @@ impl Metrics {
     /// Whether the server takes no new rooms any more.
     pub fn set_draining(&self, draining: bool) {
         self.0.state.draining.store(draining, Relaxed);
+    }
+
+    /// What the server itself takes, in bytes.
+    pub fn set_memory(&self, bytes: u64) {
+        self.0.state.memory.store(bytes, Relaxed);
+    }
+
+    /// What it may take, in bytes; 0: there is no limit.
+    pub fn set_memory_limit(&self, bytes: u64) {
+        self.0.state.memory_limit.store(bytes, Relaxed);
     }
 
     /// The figures of a fleet's server, which are shown from now on.

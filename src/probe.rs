@@ -4,13 +4,16 @@ mod anyone;
 
 pub(crate) use anyone::any_certificate;
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
+use rustls::AlertDescription;
 
 /// What is read of an answer at the most.
 const ANSWER_MAX: u64 = 64 << 10;
@@ -62,6 +65,27 @@ pub fn probe(target: &Target, path: &str, timeout: Duration) -> anyhow::Result<S
             ask(unix, "localhost", path)
         }
     }
+}
+
+/// The command line of a process, word for word.
+pub fn words_of(pid: u32) -> anyhow::Result<Vec<OsString>> {
+    let bytes = std::fs::read(format!("/proc/{pid}/cmdline"))
+        .with_context(|| format!("cannot see process {pid}"))?;
+    let whole = bytes.strip_suffix(b"\0").unwrap_or(&bytes);
+    let words = whole.split(|byte| *byte == 0);
+    Ok(words
+        .map(|word| OsString::from_vec(word.to_vec()))
+        .collect())
+}
+
+/// Whether nothing but a certificate of ours was missing.
+pub fn wants_certificate(error: &anyhow::Error) -> bool {
+    let of_tls = error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .filter_map(|error| error.get_ref()?.downcast_ref::<rustls::Error>());
+    let wanted = rustls::Error::AlertReceived(AlertDescription::CertificateRequired);
+    of_tls.into_iter().any(|error| *error == wanted)
 }
 
 fn ask(mut stream: impl Read + Write, host: &str, path: &str) -> anyhow::Result<String> {

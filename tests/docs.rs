@@ -193,6 +193,8 @@ fn every_metric_has_a_row_with_its_type() {
     metrics.dropped("bad_to", 1);
     metrics.refused("draining");
     metrics.tls_failed("timeout");
+    metrics.set_certificates_expire(Some(Duration::from_secs(1)));
+    metrics.proxy_protocol_failed("timeout");
     let page = read(PROTOCOL);
     let mut count = 0;
     for line in metrics.render(Format::Prometheus).lines() {

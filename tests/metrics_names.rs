@@ -22,6 +22,8 @@ fn every_metric_keeps_its_name_type_and_help() {
     metrics.dropped("not json", 1);
     metrics.refused("full");
     metrics.tls_failed("timeout");
+    metrics.set_certificates_expire(Some(Duration::from_secs(1)));
+    metrics.proxy_protocol_failed("malformed");
     metrics.closed(1000);
 
     let describe = |format| -> String {

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::sequence::{put_due_line, put_line};
-use crate::{floors, proc, states};
+use crate::{floors, parts, proc, states};
 
 /// Bytes that a flood writes at once.
 const CHUNK: usize = 64 << 10;
@@ -33,6 +33,8 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
         ),
         ["relay"] => floors::relay(),
         ["solo", lock, violations] => solo(lock, violations),
+        ["part"] => parts::run(),
+        ["audience", addr, room, clients] => parts::audience(addr.parse()?, room, clients.parse()?),
         _ => bail!("no such child: {words:?}"),
     }
 }
@@ -41,7 +43,7 @@ fn wait_for_go() -> io::Result<()> {
     io::stdin().lock().read_line(&mut String::new()).map(drop)
 }
 
-fn wait_for_end() -> Result<()> {
+pub(crate) fn wait_for_end() -> Result<()> {
     io::copy(&mut io::stdin().lock(), &mut io::sink())?;
     Ok(())
 }
@@ -66,6 +68,11 @@ fn flood(lines: u64, size: usize) -> Result<()> {
 /// So many lines a second, each with a write of its own; each says when it was due.
 fn paced(rate: u64, lines: u64, size: usize) -> Result<()> {
     wait_for_go()?;
+    print_paced(rate, lines, size)
+}
+
+/// The same, at once.
+pub(crate) fn print_paced(rate: u64, lines: u64, size: usize) -> Result<()> {
     // A thread may oversleep by 50 µs otherwise, which at thousands of lines a second is a lot.
     nix::sys::prctl::set_timerslack(1)?;
     let mut out = io::stdout().lock();
@@ -85,12 +92,23 @@ fn paced(rate: u64, lines: u64, size: usize) -> Result<()> {
 /// So many lines of 1 KiB like those of a game, made beforehand: at a pace, or as fast as the pipe
 /// takes them if `rate` is 0.
 fn states(rate: u64, lines: u64) -> Result<()> {
+    let text = states_text(lines);
+    wait_for_go()?;
+    print_states(rate, &text)
+}
+
+/// So many of them.
+pub(crate) fn states_text(lines: u64) -> Vec<u8> {
     let mut text = Vec::with_capacity((states::SIZE + 1) * lines as usize);
     for number in 0..lines {
         states::put(&mut text, number);
         text.push(b'\n');
     }
-    wait_for_go()?;
+    text
+}
+
+/// Prints them.
+pub(crate) fn print_states(rate: u64, text: &[u8]) -> Result<()> {
     nix::sys::prctl::set_timerslack(1)?;
     let mut out = io::stdout().lock();
     let begun = proc::monotonic();
@@ -108,7 +126,7 @@ fn states(rate: u64, lines: u64) -> Result<()> {
 }
 
 /// Prints numbered lines for ever and never reads: it ends when it is told to.
-fn deaf(every: Duration) -> Result<()> {
+pub(crate) fn deaf(every: Duration) -> Result<()> {
     let mut out = io::stdout().lock();
     let mut line = Vec::new();
     for number in 0.. {

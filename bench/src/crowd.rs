@@ -2,13 +2,14 @@
 //! per message, so that the load costs little beside what it measures.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
+use crate::stream::{Stream, Tls};
 use crate::wire::{self, Frame, Reader};
 
 /// Bytes read at once.
@@ -21,7 +22,7 @@ const EVENTS: usize = 256;
 /// One client.
 #[derive(Debug)]
 struct Client {
-    stream: TcpStream,
+    stream: Stream,
     reader: Reader,
     /// It offers to read compressed messages.
     packs: bool,
@@ -52,6 +53,8 @@ pub(crate) enum Heard<'a> {
 pub(crate) struct Crowd {
     epoll: Epoll,
     addr: SocketAddr,
+    /// Whether over TLS.
+    tls: Option<Tls>,
     clients: Vec<Client>,
     open: usize,
     /// Whether those who join from now on offer to read compressed messages.
@@ -69,6 +72,7 @@ impl Crowd {
         Ok(Crowd {
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
             addr,
+            tls: None,
             clients: Vec::new(),
             open: 0,
             packs: false,
@@ -83,6 +87,11 @@ impl Crowd {
         let mut crowd = Crowd::new(addr)?;
         crowd.grow(room, clients, Duration::from_secs(60))?;
         Ok(crowd)
+    }
+
+    /// Those who join from now on speak TLS, if any is said.
+    pub(crate) fn speak(&mut self, tls: Option<Tls>) {
+        self.tls = tls;
     }
 
     /// Those who join from now on hand out the first `head` bytes of each message, which may be
@@ -123,8 +132,7 @@ impl Crowd {
 
     /// One more client asks for `room`; the answer comes with a later turn. Returns its number.
     pub(crate) fn connect(&mut self, room: &str) -> Result<usize> {
-        let mut stream = TcpStream::connect(self.addr).context("connect")?;
-        stream.set_nodelay(true)?;
+        let mut stream = Stream::connect(self.addr, self.tls.as_ref()).context("connect")?;
         stream.write_all(wire::handshake(room, self.packs).as_bytes())?;
         stream.set_nonblocking(true)?;
         let index = self.clients.len();
@@ -164,7 +172,7 @@ impl Crowd {
             if !client.lazy {
                 self.epoll.delete(&client.stream)?;
             }
-            client.stream.shutdown(std::net::Shutdown::Both)?;
+            client.stream.shut();
         }
         Ok(())
     }
@@ -266,7 +274,7 @@ impl Crowd {
     }
 }
 
-fn write_all(stream: &mut TcpStream, mut bytes: &[u8]) -> Result<()> {
+fn write_all(stream: &mut Stream, mut bytes: &[u8]) -> Result<()> {
     while !bytes.is_empty() {
         match stream.write(bytes) {
             Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),

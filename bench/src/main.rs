@@ -5,6 +5,7 @@
 //! See `docs/benchmarks.md`.
 
 mod bars;
+mod chance;
 mod children;
 mod closed;
 mod compressed;
@@ -17,6 +18,7 @@ mod floors;
 mod idle;
 mod large;
 mod options;
+mod parts;
 mod peers;
 mod proc;
 mod report;
@@ -28,6 +30,7 @@ mod server;
 mod soak;
 mod start;
 mod states;
+mod stream;
 mod wire;
 
 use std::process::{Command, ExitCode};
@@ -65,9 +68,7 @@ fn main() -> ExitCode {
         Some((verb, rest)) if verb == "child" => children::run(rest),
         Some((verb, rest)) if verb == "run" => with_limits(rest, run),
         Some((verb, rest)) if verb == "check" => Options::parse(rest).and_then(|of| check(&of)),
-        Some((verb, rest)) if verb == "soak" => with_limits(rest, |options| {
-            soak::run(&options.server, |name| options.wants(name))
-        }),
+        Some((verb, rest)) if verb == "soak" => with_limits(rest, soak::run),
         _ => Err(anyhow::anyhow!(USAGE)),
     };
     match result {

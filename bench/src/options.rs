@@ -10,7 +10,8 @@ pub(crate) const USAGE: &str = "usage:
   scalesocket-bench run [--server PATH] [--only NAME]... [--runs N] [--quick]
                         [--json FILE] [--write DOCUMENT] [--check]
   scalesocket-bench check --json FILE
-  scalesocket-bench soak [--server PATH] [--only NAME]...";
+  scalesocket-bench soak [--server PATH] [--only NAME]... [--minutes N] [--seed N] [--quick]
+                         [--json FILE] [--write DOCUMENT] [--break WHAT]";
 
 /// What was asked for.
 #[derive(Debug)]
@@ -24,6 +25,12 @@ pub(crate) struct Options {
     pub(crate) check: bool,
     pub(crate) json: Option<PathBuf>,
     pub(crate) write: Option<PathBuf>,
+    /// How long the mixed soak takes.
+    pub(crate) minutes: Option<f64>,
+    /// Of its chances; another one each time unless it is said.
+    pub(crate) seed: Option<u64>,
+    /// What it is to do wrong itself, to show that this is seen.
+    pub(crate) breaks: Option<String>,
 }
 
 impl Options {
@@ -37,6 +44,9 @@ impl Options {
             check: false,
             json: None,
             write: None,
+            minutes: None,
+            seed: None,
+            breaks: None,
         };
         let mut args = args.iter();
         while let Some(flag) = args.next() {
@@ -49,6 +59,9 @@ impl Options {
                 "--check" => options.check = true,
                 "--json" => options.json = Some(value()?.into()),
                 "--write" => options.write = Some(value()?.into()),
+                "--minutes" => options.minutes = Some(value()?.parse().context(USAGE)?),
+                "--seed" => options.seed = Some(value()?.parse().context(USAGE)?),
+                "--break" => options.breaks = Some(value()?.clone()),
                 _ => bail!(USAGE),
             }
         }

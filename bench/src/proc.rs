@@ -37,12 +37,20 @@ fn stat(pid: u32) -> Result<Vec<String>> {
 
 /// Private memory in use, in bytes: RssAnon, what nothing but swap could free.
 pub(crate) fn memory(pid: u32) -> Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("RssAnon:"));
+    kib_line(&format!("/proc/{pid}/status"), "RssAnon:")
+}
+
+/// All memory in use, in bytes: Pss, where pages that several processes have count in parts.
+pub(crate) fn proportional(pid: u32) -> Result<u64> {
+    kib_line(&format!("/proc/{pid}/smaps_rollup"), "Pss:")
+}
+
+/// A line of such a file that is in kB, in bytes.
+fn kib_line(file: &str, field: &str) -> Result<u64> {
+    let text = fs::read_to_string(file)?;
+    let line = text.lines().find_map(|line| line.strip_prefix(field));
     let kib = line.and_then(|line| line.split_whitespace().next());
-    let kib: u64 = kib.context("no RssAnon")?.parse()?;
+    let kib: u64 = kib.with_context(|| format!("no {field}"))?.parse()?;
     Ok(kib * 1024)
 }
 

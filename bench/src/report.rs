@@ -241,7 +241,7 @@ impl fmt::Display for Circumstances {
 }
 
 /// The date in UTC, by the civil calendar.
-fn today() -> Result<String> {
+pub(crate) fn today() -> Result<String> {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
     let mut days = since.as_secs() / 86_400;
     let mut year = 1970;
@@ -266,12 +266,17 @@ fn today() -> Result<String> {
 
 /// Replaces what the document has between its marks.
 pub(crate) fn write(document: &Path, text: &str) -> Result<()> {
+    write_behind(BEGIN, document, text)
+}
+
+/// What stands behind the mark `begin` is replaced, up to the next end mark.
+pub(crate) fn write_behind(begin: &str, document: &Path, text: &str) -> Result<()> {
     let old = fs::read_to_string(document)?;
-    let (before, rest) = old.split_once(BEGIN).context("the document has no mark")?;
+    let (before, rest) = old.split_once(begin).context("the document has no mark")?;
     let (_, after) = rest
         .split_once(END)
         .context("the document has no end mark")?;
-    let new = format!("{before}{BEGIN}\n\n{text}\n{END}{after}");
+    let new = format!("{before}{begin}\n\n{text}\n{END}{after}");
     Ok(fs::write(document, new)?)
 }
 

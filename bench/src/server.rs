@@ -21,6 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// Warnings and errors of the log that are kept.
 const COMPLAINTS: usize = 20;
 
+/// What the log of a server says of which a part has failed.
+const PANIC: &str = "panicked";
+
 /// See the module's documentation.
 #[derive(Debug)]
 pub(crate) struct Server {
@@ -80,6 +83,18 @@ impl Server {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// What it said of panics.
+    pub(crate) fn panics(&self) -> Vec<String> {
+        let mut said = self.complaints();
+        said.retain(|line| line.contains(PANIC));
+        said
+    }
+
+    /// Sends a signal to the server.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        Ok(kill(Pid::from_raw(self.pid() as i32), signal)?)
     }
 
     /// Processes below the server but for the one that starts all others.
@@ -142,7 +157,8 @@ fn read_log(stderr: ChildStderr, address: &Sender<String>, complaints: &Mutex<Ve
         }
         if !line.contains(" INFO ") {
             let mut kept = complaints.lock().unwrap_or_else(PoisonError::into_inner);
-            if kept.len() < COMPLAINTS {
+            // Those are never too many.
+            if kept.len() < COMPLAINTS || line.contains(PANIC) {
                 kept.push(line);
             }
         }

@@ -3,8 +3,8 @@
 mod churn;
 mod deaf;
 mod flood;
+mod mixed;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -12,29 +12,34 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
+use crate::options::Options;
 use crate::proc;
 
 /// How often the memory of the server is looked at.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// A soak: what it says when all held.
-type Soak = fn(&Path) -> Result<String>;
+type Soak = fn(&Options) -> Result<String>;
 
-const SOAKS: [(&str, Soak); 7] = [
-    ("flood-disconnect", flood::disconnect),
-    ("flood-drop", flood::drop_policy),
-    ("flood-block", flood::block),
-    ("slow-reader", flood::slow_reader),
-    ("deaf", deaf::run),
-    ("rooms", churn::rooms),
-    ("churn", churn::one_room),
+const SOAKS: [(&str, Soak); 8] = [
+    ("flood-disconnect", |of| flood::disconnect(&of.server)),
+    ("flood-drop", |of| flood::drop_policy(&of.server)),
+    ("flood-block", |of| flood::block(&of.server)),
+    ("slow-reader", |of| flood::slow_reader(&of.server)),
+    ("deaf", |of| deaf::run(&of.server)),
+    ("rooms", |of| churn::rooms(&of.server)),
+    ("churn", |of| churn::one_room(&of.server)),
+    (MIXED, mixed::run),
 ];
+/// The one that takes as long as it is told to, and has a quick form.
+const MIXED: &str = "mixed";
 
 /// Runs those that are wanted, all of them whatever became of the others.
-pub(crate) fn run(server: &Path, wants: impl Fn(&str) -> bool) -> Result<()> {
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let wants = |name: &str| options.wants(name) && (name == MIXED || !options.quick);
     let mut failed = Vec::new();
     for (name, soak) in SOAKS.iter().filter(|(name, _)| wants(name)) {
-        match soak(server) {
+        match soak(options) {
             Ok(held) => println!("ok    {name}: {held}"),
             Err(error) => {
                 println!("FAIL  {name}: {error:#}");

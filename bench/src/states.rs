@@ -9,6 +9,7 @@ use std::io::Write;
 use anyhow::{Context, Result, bail};
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
+use crate::chance::Chance;
 use crate::sequence::{DIGITS, number};
 
 /// Bytes of a line, without its newline.
@@ -28,27 +29,10 @@ const WORDS: [&str; 16] = [
     "north", "run", "now", "again",
 ];
 
-/// xorshift64
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % end
-    }
-
-    fn of<'a>(&mut self, all: &[&'a str]) -> &'a str {
-        let index = self.below(all.len() as u64) as usize;
-        all.get(index).copied().unwrap_or_default()
-    }
-}
-
 /// Appends line `number`, without a newline.
 pub(crate) fn put(out: &mut Vec<u8>, number: u64) {
     let start = out.len();
-    let mut chance = Chance((number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let mut chance = Chance::new(number);
     // Writing to memory does not fail.
     let _ = write!(out, "{OPEN}{number:0DIGITS$}\",\"players\":[");
     let mut comma = "";

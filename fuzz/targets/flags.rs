@@ -35,6 +35,9 @@ pub(super) fn run(bytes: &[u8]) {
             assert!(path.starts_with('/'));
             assert!(timeout > Duration::ZERO);
         }
+        Ok(Command::ProbeProcess { pid, timeout }) => {
+            assert!(pid > 0 && timeout > Duration::ZERO);
+        }
         Err(Exit::Answer(text)) => assert!(text.ends_with('\n')),
         Err(Exit::Refusal(text)) => {
             let sentence = text.strip_prefix("scalesocket: ").expect("who speaks");

@@ -19,8 +19,8 @@ use tokio::runtime::{Builder, Runtime};
 use super::input::Input;
 
 /// The statuses that the door and its HTTP give to somebody who cannot get into a room.
-const STATUSES: [u16; 14] = [
-    101, 200, 400, 401, 403, 404, 405, 408, 413, 414, 426, 431, 501, 503,
+const STATUSES: [u16; 15] = [
+    101, 200, 400, 401, 403, 404, 405, 408, 413, 414, 421, 426, 431, 501, 503,
 ];
 /// Longer inputs are stopped by a limit of the HTTP below, which is not ours to judge.
 const LONGEST: usize = 4096;

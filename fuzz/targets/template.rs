@@ -71,7 +71,7 @@ fn value(name: &str, visitor: &Visitor<'_>) -> Option<String> {
         let found = visitor.vars.iter().find(|(key, _)| key == name);
         found.map(|(_, value)| value.as_str())
     };
-    const MISSING: [&str; 15] = [
+    const MISSING: [&str; 21] = [
         "AUTH_TYPE",
         "CONTENT_LENGTH",
         "CONTENT_TYPE",
@@ -83,10 +83,16 @@ fn value(name: &str, visitor: &Visitor<'_>) -> Option<String> {
         "REMOTE_IDENT",
         "REMOTE_PORT",
         "REQUEST_METHOD",
+        "REQUEST_SCHEME",
         "REQUEST_URI",
         "SCRIPT_NAME",
         "SERVER_NAME",
         "SERVER_PORT",
+        "SSL_CLIENT_SAN_DNS_0",
+        "SSL_CLIENT_SAN_URI_0",
+        "SSL_CLIENT_S_DN",
+        "SSL_CLIENT_S_DN_CN",
+        "SSL_CLIENT_VERIFY",
     ];
     match name {
         "ID" => Some(visitor.id.to_string()),

@@ -30,6 +30,7 @@ pub(super) fn door(plan: Plan) -> anyhow::Result<Arc<Door>> {
         rooms,
         gate: None,
         options: plan.door,
+        connections: super::front::connections(&plan.config, &metrics, plan.descriptors),
         metrics,
         tasks,
         ready,

@@ -4,7 +4,7 @@
 //! `bearer.<token>`, the parameter `token` of the query, and a cookie, if one was named: what somebody
 //! says on purpose comes before what a browser adds by itself. All places are emptied, whichever counts.
 
-use http::header::{AUTHORIZATION, COOKIE, SEC_WEBSOCKET_PROTOCOL};
+use http::header::{AUTHORIZATION, COOKIE, HOST, SEC_WEBSOCKET_PROTOCOL};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
@@ -12,6 +12,8 @@ use percent_encoding::percent_decode_str;
 
 /// What a subprotocol begins with that is a token.
 const OFFER: &str = "bearer.";
+/// Shortest text that is looked for in other headers: shorter ones are in many by chance.
+const TOKEN_MIN: usize = 16;
 /// The parameter of the query.
 const PARAMETER: &[u8] = b"token";
 
@@ -21,7 +23,28 @@ pub(super) fn take(parts: &mut Parts, cookie: Option<&str>) -> Option<String> {
     let offered = offered(&mut parts.headers);
     let parameter = parameter(&mut parts.uri);
     let cookie = cookie.and_then(|name| named_cookie(&mut parts.headers, name));
-    authorization.or(offered).or(parameter).or(cookie)
+    let tokens = [authorization, offered, parameter, cookie];
+    for token in tokens.iter().flatten() {
+        forget(&mut parts.headers, token);
+    }
+    tokens.into_iter().flatten().next()
+}
+
+/// Takes off other headers that repeat a token, as `Referer` does that of a page's own address.
+fn forget(headers: &mut HeaderMap, token: &str) {
+    if token.len() < TOKEN_MIN {
+        return;
+    }
+    let finder = memchr::memmem::Finder::new(token);
+    let repeats = |(name, value): (&HeaderName, &HeaderValue)| {
+        // The handshake itself needs these.
+        let needed = name == HOST || name.as_str().starts_with("sec-websocket-");
+        (!needed && finder.find(value.as_bytes()).is_some()).then(|| name.clone())
+    };
+    let names: Vec<HeaderName> = headers.iter().filter_map(repeats).collect();
+    for name in names {
+        headers.remove(name);
+    }
 }
 
 /// The header is for us alone, whatever is in it (RFC 3875 section 4.1.18).
@@ -92,7 +115,7 @@ fn filter(
         }
         changed = true;
         if !left.is_empty() {
-            kept.extend(HeaderValue::from_str(&left.join(join)));
+            kept.extend(HeaderValue::from_bytes(left.join(join).as_bytes()));
         }
     }
     if changed {
@@ -172,6 +195,37 @@ mod tests {
             assert!(left.contains("a=b; c=d"), "{left}");
         }
         assert_eq!(order, ["one", "two", "six", "four"]);
+    }
+
+    #[test]
+    fn a_header_that_repeats_the_token_goes_with_it() {
+        const TOKEN: &str = "eyJhbGciOiJIUzI1NiJ9.e30.c2lnbmF0dXJl";
+        let page = format!("https://h/page?token={TOKEN}");
+        let lines = [
+            ("host", "h"),
+            ("referer", &page),
+            ("x-original-url", &page),
+            ("x-other", "kept"),
+        ];
+        let mut parts = request(&format!("/x?token={TOKEN}"), &lines);
+        assert_eq!(take(&mut parts, None).as_deref(), Some(TOKEN));
+        let left: Vec<&str> = parts.headers.keys().map(HeaderName::as_str).collect();
+        assert_eq!(left, ["host", "x-other"]);
+        // What is no token takes nothing along.
+        let mut parts = request("/x?token=a", &lines);
+        take(&mut parts, None);
+        assert_eq!(parts.headers.len(), 4);
+    }
+
+    #[test]
+    fn other_cookies_stay_whatever_is_in_them() {
+        let mut parts = request("/x", &[]);
+        let cookies = "name=Zo\u{eb}; session=four".as_bytes();
+        parts
+            .headers
+            .insert(COOKIE, HeaderValue::from_bytes(cookies).unwrap());
+        assert_eq!(take(&mut parts, Some("session")).as_deref(), Some("four"));
+        assert_eq!(parts.headers[COOKIE].as_bytes(), "name=Zo\u{eb}".as_bytes());
     }
 
     #[test]

@@ -65,9 +65,17 @@ impl Keyring {
         self.renew(&mut self.read.lock(), mark(&self.path));
     }
 
+    fn reread(&self) -> anyhow::Result<Arc<[Key]>> {
+        // A pipe may be given at the start, but clients do not wait for somebody to write to one.
+        if std::fs::metadata(&self.path).is_ok_and(|file| !file.is_file()) {
+            bail!("{} is no longer a file", self.path.display());
+        }
+        read(&self.path)
+    }
+
     fn renew(&self, last: &mut Read, mark: Option<Mark>) {
         last.mark = mark;
-        match read(&self.path) {
+        match self.reread() {
             Ok(keys) => {
                 info!(path = %self.path.display(), keys = keys.len(), "keys of tokens read again");
                 last.keys = keys;
@@ -144,6 +152,19 @@ mod tests {
         assert_eq!(keyring.current().len(), 2);
         std::fs::write(&path, FIRST).unwrap();
         assert_eq!(keyring.current().len(), 1);
+    }
+
+    #[test]
+    fn nobody_waits_for_what_takes_the_place_of_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keys");
+        std::fs::write(&path, SECOND).unwrap();
+        let keyring = Keyring::open(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert_eq!(keyring.current().len(), 2);
+        keyring.reload();
+        assert_eq!(keyring.current().len(), 2);
     }
 
     #[test]

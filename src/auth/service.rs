@@ -160,12 +160,14 @@ impl Service {
             }
             other => return Err(self.cannot_tell(&format!("it answers {other}"))),
         }
-        let user = match answer.headers().get(&self.options.user_header) {
-            None => None,
-            Some(name) => match std::str::from_utf8(name.as_bytes()).ok().and_then(user) {
+        let mut names = answer.headers().get_all(&self.options.user_header).iter();
+        let user = match (names.next(), names.next()) {
+            (None, _) => None,
+            (Some(name), None) => match std::str::from_utf8(name.as_bytes()).ok().and_then(user) {
                 Some(name) => Some(name),
                 None => return Err(self.cannot_tell("it names a user that cannot be one")),
             },
+            (Some(_), Some(_)) => return Err(self.cannot_tell("it names two users")),
         };
         self.has_told();
         for name in &self.options.copy {
@@ -240,16 +242,29 @@ impl Service {
         Ok(Response::from_parts(head, ()))
     }
 
+    /// Where it is, without what may be a key.
+    fn shown(&self) -> String {
+        let url = self.options.url.to_string();
+        let end = url.find('?').unwrap_or(url.len());
+        url.get(..end).unwrap_or_default().to_owned()
+    }
+
     fn cannot_tell(&self, why: &str) -> Rejection {
         if !self.troubled.swap(true, Relaxed) {
-            warn!(url = %self.options.url, why, "the authentication service cannot tell who clients are");
+            warn!(
+                url = self.shown(),
+                why, "the authentication service cannot tell who clients are"
+            );
         }
         Rejection::Unavailable
     }
 
     fn has_told(&self) {
         if self.troubled.swap(false, Relaxed) {
-            info!(url = %self.options.url, "the authentication service answers again");
+            info!(
+                url = self.shown(),
+                "the authentication service answers again"
+            );
         }
     }
 }

@@ -4,6 +4,7 @@
 //! that a mistake is one sentence at start. What is left are numbers, which the warden applies
 //! between a new process and its exec. Which limit is kept by what is in `docs/cli.md`.
 
+mod accounts;
 mod identity;
 
 use std::{

@@ -19,6 +19,10 @@ const OWN: &str = "server";
 /// What the names of rooms' parts begin with.
 const ROOM: &str = "room-";
 
+/// The files of a part that hold its limits.
+pub(super) const MEMORY_MAX: &str = "memory.max";
+pub(super) const PIDS_MAX: &str = "pids.max";
+
 /// Our own cgroup, divided.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Division {
@@ -147,6 +151,11 @@ pub(super) fn usage(part: &Path) -> Option<Usage> {
     })
 }
 
+/// Whether a part exists and has a limit in that file.
+pub(super) fn keeps(part: &Path, file: &str) -> bool {
+    fs::read_to_string(part.join(file)).is_ok_and(|most| most.trim().parse::<u64>().is_ok())
+}
+
 /// The processes of a part.
 pub(super) fn members(part: &Path) -> Vec<u32> {
     let members = fs::read_to_string(part.join("cgroup.procs")).unwrap_or_default();
@@ -247,6 +256,12 @@ mod tests {
             (usage_of.memory_bytes, usage_of.processes),
             (Some(4096), Some(3))
         );
+
+        assert!(!keeps(part.path(), PIDS_MAX), "there is no such file");
+        write(PIDS_MAX, "max\n");
+        assert!(!keeps(part.path(), PIDS_MAX));
+        write(PIDS_MAX, "9\n");
+        assert!(keeps(part.path(), PIDS_MAX));
 
         assert!(!ran_out_of_memory(part.path()));
         write("memory.events", "low 0\noom 1\noom_kill 0\n");

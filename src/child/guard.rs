@@ -1,20 +1,24 @@
 //! Limits of a room that no cgroup keeps: a look each second at what all its processes use.
 //!
 //! Between two looks a room can be above a limit; what one process alone can do in that time is
-//! bounded by the system (`warden/spawn/steps.rs`). A look costs some microseconds a process, and
+//! bounded by the system (`warden/spawn/steps.rs`). A look costs some ten microseconds a process, and
 //! none is made for a limit that something else keeps.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
 use super::{
-    Division, Gauge, Usage,
+    Gauge, Usage,
     cage::{Limit, Limits},
+    cgroup,
 };
 
 /// The time between two looks.
 const PAUSE: Duration = Duration::from_secs(1);
+/// A pause is at least so many times as long as the look before it: a crowd of processes must not
+/// keep the server at counting them.
+const SPARING: u32 = 10;
 
 /// Watches one child.
 #[derive(Debug)]
@@ -26,15 +30,11 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    /// None where there is nothing to watch for.
-    pub(super) fn new(
-        limits: &Limits,
-        division: Option<&Division>,
-        gauge: Arc<Gauge>,
-    ) -> Option<Guard> {
-        let (by_memory, by_pids) = division.map_or((false, false), |of| (of.memory, of.pids));
-        let memory = limits.memory.filter(|_| !by_memory);
-        let processes = limits.processes.filter(|_| !by_pids);
+    /// None where there is nothing to watch for. `part` is the room's cgroup, if it got one.
+    pub(super) fn new(limits: &Limits, part: Option<&Path>, gauge: Arc<Gauge>) -> Option<Guard> {
+        let kept = |file| part.is_some_and(|part| cgroup::keeps(part, file));
+        let memory = limits.memory.filter(|_| !kept(cgroup::MEMORY_MAX));
+        let processes = limits.processes.filter(|_| !kept(cgroup::PIDS_MAX));
         let any = memory.is_some() || processes.is_some();
         any.then(|| Guard {
             gauge,
@@ -48,11 +48,12 @@ impl Guard {
     pub(super) async fn passed(&mut self) -> Limit {
         loop {
             tokio::time::sleep_until(self.next).await;
-            self.next = Instant::now() + PAUSE;
-            let passed = self.gauge.look().and_then(|usage| self.limit(&usage));
-            if let Some(limit) = passed {
+            let begun = Instant::now();
+            let usage = self.gauge.look(|sum| self.limit(sum).is_some());
+            if let Some(limit) = usage.and_then(|usage| self.limit(&usage)) {
                 return limit;
             }
+            self.next = begun + PAUSE.max(begun.elapsed() * SPARING);
         }
     }
 

@@ -292,17 +292,15 @@ impl Starter {
             Ok(Err((errno, step))) => return Err(self.failed(errno, step)),
             Err(_) => return Err(StartError::Timeout(spec.start_timeout)),
         };
-        let limits = &spec.cage.limits;
         let division = link.division.as_ref();
         let part = division.map(|division| division.part(link.warden(), id));
         let gauge = pid.map(|leader| {
             let marker = marker.unwrap_or_default();
-            let gauge = Gauge::new(link.clone(), leader, marker, part, limits.processes);
-            Arc::new(gauge)
+            Arc::new(Gauge::new(link.clone(), leader, marker, part.clone()))
         });
         let guard = gauge
             .clone()
-            .and_then(|gauge| Guard::new(limits, division, gauge));
+            .and_then(|gauge| Guard::new(&spec.cage.limits, part.as_deref(), gauge));
         life.watch(guard);
         Ok(Started { pid, gauge, life })
     }

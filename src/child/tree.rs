@@ -6,9 +6,13 @@
 //! had (no `/proc`) only the processes we started ourselves are known.
 #![allow(unsafe_code)] // waitid(2) and kill(2): nix knows neither real-time signals nor waitid on macOS
 
+#[cfg(target_os = "linux")]
+mod as_owner;
+
 use std::{
     io,
     mem::zeroed,
+    path::Path,
     thread,
     time::{Duration, Instant},
 };
@@ -229,7 +233,7 @@ fn searched() -> io::Result<Vec<i32>> {
 /// The value of a variable in the environment a process was started with.
 pub(super) fn variable(pid: i32, name: &str) -> Environment {
     let prefix = [name.as_bytes(), b"="].concat();
-    match std::fs::read(format!("/proc/{pid}/environ")) {
+    match read_of_theirs(format!("/proc/{pid}/environ").as_ref()) {
         Ok(environ) if environ.is_empty() => Environment::Unreadable,
         Ok(environ) => environ
             .split(|byte| *byte == 0)
@@ -239,6 +243,26 @@ pub(super) fn variable(pid: i32, name: &str) -> Environment {
             }),
         Err(_) => Environment::Unreadable,
     }
+}
+
+/// A file of a process that may have become somebody else. Root may read it only where it may look
+/// into everybody (CAP_SYS_PTRACE), which that of a container may not; its owner may.
+#[cfg(target_os = "linux")]
+fn read_of_theirs(path: &Path) -> io::Result<Vec<u8>> {
+    use std::os::unix::fs::MetadataExt;
+
+    match std::fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+        read => return read,
+    }
+    let owner = std::fs::metadata(path)?;
+    let _owner = as_owner::AsOwner::new(owner.uid(), owner.gid());
+    std::fs::read(path)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn read_of_theirs(path: &Path) -> io::Result<Vec<u8>> {
+    std::fs::read(path)
 }
 
 /// What [`variable`] found.

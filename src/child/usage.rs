@@ -20,7 +20,8 @@ use super::{
 
 /// How long figures are good enough for whoever reads pages of them.
 const FRESH: Duration = Duration::from_secs(2);
-/// Processes looked at for one answer: a scrape must not become expensive by a fork bomb.
+/// Processes looked at for one answer: a scrape must not become expensive by a fork bomb. Who looks
+/// for a limit has no such bound, or memory could hide behind a crowd.
 const MOST: usize = 256;
 
 /// What a child and all it started use.
@@ -53,27 +54,21 @@ pub struct Gauge {
     /// Its cgroup, if it has one.
     part: Option<PathBuf>,
     link: Arc<Link>,
-    /// Processes looked at for one answer.
-    most: usize,
     last: Mutex<Option<(Instant, Usage)>>,
 }
 
 impl Gauge {
-    /// `processes` is the most it may have, if there is a limit that must be seen.
     pub(super) fn new(
         link: Arc<Link>,
         leader: u32,
         marker: Vec<u8>,
         part: Option<PathBuf>,
-        processes: Option<u64>,
     ) -> Gauge {
-        let enough = processes.and_then(|most| usize::try_from(most.saturating_add(1)).ok());
         Gauge {
             leader,
             marker,
             part,
             link,
-            most: enough.unwrap_or(0).max(MOST),
             last: Mutex::default(),
         }
     }
@@ -84,13 +79,13 @@ impl Gauge {
         let last = *self.last.lock();
         match last {
             Some((at, usage)) if at.elapsed() < FRESH => Some(usage),
-            _ => self.look(),
+            _ => self.look(|sum| sum.processes >= Some(MOST as u64)),
         }
     }
 
-    /// What it uses now.
-    pub(super) fn look(&self) -> Option<Usage> {
-        let mut usage = self.read()?;
+    /// What it uses now; or less, once a sum is enough.
+    pub(super) fn look(&self, enough: impl Fn(&Usage) -> bool) -> Option<Usage> {
+        let mut usage = self.read(enough)?;
         let mut last = self.last.lock();
         // What ended and was waited for by nobody takes its time with it; a counter never falls.
         let before = last.map_or(0.0, |(_, usage)| usage.cpu_seconds);
@@ -99,42 +94,52 @@ impl Gauge {
         Some(usage)
     }
 
-    fn read(&self) -> Option<Usage> {
+    fn read(&self, enough: impl Fn(&Usage) -> bool) -> Option<Usage> {
         let part = self.part.as_deref();
         let Some((part, mut told)) = part.and_then(|part| Some((part, cgroup::usage(part)?)))
         else {
-            return self.walk();
+            return self.walk(enough);
         };
         if told.memory_bytes.is_none() {
-            let members = cgroup::members(part).into_iter().take(self.most);
-            let each = members.filter_map(|pid| one(pid)?.memory_bytes);
-            told.memory_bytes = Some(each.sum());
+            let mut seen = Usage::default();
+            for usage in cgroup::members(part).into_iter().filter_map(one) {
+                seen.add(usage);
+                if enough(&seen) {
+                    break;
+                }
+            }
+            told.memory_bytes = seen.memory_bytes;
         }
         Some(told)
     }
 
     /// The leader, all below it, and what of it was left to the warden.
-    fn walk(&self) -> Option<Usage> {
+    fn walk(&self, enough: impl Fn(&Usage) -> bool) -> Option<Usage> {
         let strays = self.link.strays();
         let own = strays.iter().filter(|stray| {
             stray.session == Some(self.leader as i32) || stray.marker.as_ref() == Some(&self.marker)
         });
         let roots = own.map(|stray| stray.pid as u32);
-        sum(std::iter::once(self.leader).chain(roots), self.most)
+        sum(std::iter::once(self.leader).chain(roots), enough)
     }
 }
 
-/// What these processes and their descendants use; none when there is none of them.
-fn sum(roots: impl Iterator<Item = u32>, most: usize) -> Option<Usage> {
+/// What these processes and their descendants use, or so many of them that it is enough; none when
+/// there is none of them.
+fn sum(roots: impl Iterator<Item = u32>, enough: impl Fn(&Usage) -> bool) -> Option<Usage> {
     let mut sum = None::<Usage>;
     let mut waiting: Vec<u32> = roots.collect();
     let mut seen = HashSet::new();
     while let Some(pid) = waiting.pop() {
-        if seen.len() >= most || !seen.insert(pid) {
+        if !seen.insert(pid) {
             continue;
         }
         let Some(usage) = one(pid) else { continue };
-        sum.get_or_insert_default().add(usage);
+        let sum = sum.get_or_insert_default();
+        sum.add(usage);
+        if enough(sum) {
+            break;
+        }
         waiting.extend(tree::children_of(pid));
     }
     sum
@@ -219,17 +224,33 @@ mod tests {
 
     #[test]
     fn we_use_memory_and_nobody_uses_none() {
-        let own = sum([std::process::id()].into_iter(), MOST).unwrap();
+        let own = sum([std::process::id()].into_iter(), |_| false).unwrap();
         assert!(own.memory_bytes > Some(1 << 16), "{own:?}");
         assert!(own.processes >= Some(1), "{own:?}");
-        assert_eq!(sum([u32::MAX].into_iter(), MOST), None);
+        assert_eq!(sum([u32::MAX].into_iter(), |_| false), None);
     }
 
     #[test]
-    fn nothing_counts_twice_and_no_more_is_looked_at_than_allowed() {
+    fn nothing_counts_twice_and_no_more_is_looked_at_than_is_enough() {
         let own = std::process::id();
-        let twice = sum([own, own].into_iter(), 1).unwrap();
-        assert_eq!(twice.processes, Some(1));
+        let mut child = std::process::Command::new("cat")
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        // The child is below us, too; other tests may have children of their own.
+        let pids = [child.id(), own, child.id(), own].into_iter();
+        let all = sum(pids.clone(), |_| false).unwrap().processes.unwrap();
+        assert!(all >= 2, "{all}");
+        assert_eq!(
+            sum([child.id(); 2].into_iter(), |_| false)
+                .unwrap()
+                .processes,
+            Some(1)
+        );
+        let one = sum(pids, |sum| sum.processes >= Some(1)).unwrap();
+        assert_eq!(one.processes, Some(1));
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     #[test]

@@ -248,6 +248,7 @@ fn cage(frame: &mut Frame, cage: &Cage) {
         frame.word(identity.gid);
         frame.number(identity.groups.len());
         identity.groups.iter().for_each(|group| frame.word(*group));
+        frame.word(identity.held.into());
     }
     let directory = cage.directory.as_ref();
     frame.bytes(directory.map(|path| path.as_os_str()).unwrap_or_default());
@@ -273,6 +274,7 @@ fn cage_of(fields: &mut Fields<'_>) -> Option<Cage> {
             groups: (0..fields.word()?)
                 .map(|_| fields.word())
                 .collect::<Option<_>>()?,
+            held: fields.word()? != 0,
             env: Vec::new(),
         }),
     };

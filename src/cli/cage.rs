@@ -29,8 +29,9 @@ pub(super) struct Flags {
     /// Run the program as this user [default: the server's]
     ///
     /// By name or number, perhaps with :GROUP. It gets the user's groups, HOME, USER and LOGNAME, and can
-    /// gain no rights by executing other files. The server must be root, or may change users
-    /// (CAP_SETUID and CAP_SETGID).
+    /// gain no rights by executing other files. The server must be root, or may change users and end
+    /// what they run (CAP_SETUID, CAP_SETGID and CAP_KILL). A static binary looks into /etc/passwd and
+    /// /etc/group alone.
     #[arg(long, value_name = "USER[:GROUP]", value_parser = values::named_owner)]
     pub user: Option<String>,
 

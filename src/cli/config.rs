@@ -10,6 +10,17 @@ use std::time::Duration;
 
 use super::identity::Identity;
 
+/// What the server itself may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Memory {
+    /// Half of what there is.
+    Half,
+    /// So many bytes.
+    Limit(u64),
+    /// Whatever it comes to.
+    NoLimit,
+}
+
 /// Where a server listens that is told nothing and inherits no socket.
 pub const DEFAULT_ADDR: &str = "0.0.0.0:9000";
 
@@ -105,6 +116,8 @@ pub struct Config {
 
     /// Bytes a room remembers of what everybody hears, at least 1.
     pub backlog: usize,
+    /// What the server itself may take.
+    pub memory: Memory,
     /// Bytes that may wait for the child's stdin, at least 1.
     pub inbox: usize,
     /// What happens to a client that falls behind the backlog.

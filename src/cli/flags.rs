@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, CommandFactory, Parser, ValueEnum};
 
-use super::config::{Cache, Listen, LogFormat, Refuse, Restart, Slow, Stderr};
+use super::config::{Cache, Listen, LogFormat, Memory, Refuse, Restart, Slow, Stderr};
 use super::values;
 
 /// The framings that `--frame` and its siblings name.
@@ -274,6 +274,8 @@ pub(super) struct Cli {
     pub max_clients_per_room: Option<usize>,
 
     /// Most clients from one address [default: no limit]
+    ///
+    /// Of IPv6 the first 64 bits are the address: what one subscriber has at the least.
     #[arg(long, value_name = "N", value_parser = values::count, help_heading = "Who may come in")]
     pub max_clients_per_ip: Option<usize>,
 
@@ -353,6 +355,14 @@ pub(super) struct Cli {
     #[arg(long, value_name = "SIZE", default_value = "4MiB", value_parser = values::size,
           help_heading = "Flow")]
     pub backlog: usize,
+
+    /// What the server itself may take; 0 = no limit [default: half of what there is]
+    ///
+    /// Beyond it no rooms are opened, and clients who hold the most that they have not read are closed,
+    /// with code 4008, until a tenth of it is free. Half of the machine's memory, or of the cgroup's if that
+    /// is less. Programs do not count: see --limit-memory.
+    #[arg(long, value_name = "SIZE", value_parser = values::memory, help_heading = "Flow")]
+    pub memory: Option<Memory>,
 
     /// What may wait for the program's stdin
     #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = values::size,

@@ -40,6 +40,14 @@ struct ProbeCli {
     #[arg(value_name = "URL", default_value = "http://127.0.0.1:9000/health", value_parser = target)]
     url: Url,
 
+    /// Ask the server that is this process, where its command line says that it listens
+    ///
+    /// For checks of containers, in which it is process 1: whatever flags it was given. Over TLS where it speaks
+    /// that; a server that wants a certificate and has neither --admin-addr nor a unix socket is well
+    /// when it asks for one.
+    #[arg(long, value_name = "PID", conflicts_with = "url", value_parser = clap::value_parser!(u32).range(1..))]
+    pid: Option<u32>,
+
     /// How long connecting and answering may take together
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = values::span)]
     timeout: Duration,
@@ -124,6 +132,12 @@ pub(super) fn to_install(found: &ArgMatches) -> Result<Command, String> {
 pub(super) fn to_probe(found: &ArgMatches) -> Result<Command, String> {
     let cli =
         ProbeCli::from_arg_matches(found).map_err(|error| complaint::sentence(&error, &[]))?;
+    if let Some(pid) = cli.pid {
+        return Ok(Command::ProbeProcess {
+            pid,
+            timeout: cli.timeout,
+        });
+    }
     Ok(Command::Probe {
         target: cli.url.target,
         secure: cli.url.secure,

@@ -132,7 +132,7 @@ pub(super) fn validate(flags: &Flags, pages: bool) -> Result<Option<Identity>, S
     let ambient = |flag: &str| {
         format!(
             "{flag} lets any web page connect as its visitor, since browsers add cookies by \
-             themselves: add --same-origin, or --origin with the pages that may"
+             themselves: add --same-origin, or --origin with the pages that may, and not null, which any page can be"
         )
     };
     match (&flags.auth_jwt, &flags.auth_url) {

@@ -13,6 +13,7 @@ mod connect;
 mod door;
 mod environment;
 mod flags;
+mod health;
 mod helpers;
 mod identity;
 mod manual;
@@ -35,11 +36,12 @@ pub use cage::Cage;
 #[cfg(feature = "kube")]
 pub use cluster::{Claims, Cluster, Placement, Route};
 pub use config::{
-    Cache, ClientFraming, Config, DEFAULT_ADDR, Keep, Listen, LogFormat, Refuse, Restart,
+    Cache, ClientFraming, Config, DEFAULT_ADDR, Keep, Listen, LogFormat, Memory, Refuse, Restart,
     ServerFraming, Slow, Source, Stderr,
 };
 pub use door::{Front, Proxy};
 pub use flags::command;
+pub use health::{Health, health};
 pub use identity::Identity;
 pub use program::{DEFAULT_PATH, flush_advice, resolve_program};
 pub use reference::reference;
@@ -65,6 +67,13 @@ pub enum Command {
         secure: bool,
         /// The path to ask for, with a leading `/`.
         path: String,
+        /// How long connecting and answering may take together.
+        timeout: Duration,
+    },
+    /// Ask a server for its health that is this process.
+    ProbeProcess {
+        /// Its process id.
+        pid: u32,
         /// How long connecting and answering may take together.
         timeout: Duration,
     },

@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
-use super::config::{ClientFraming, Config, Keep, Listen, Restart, ServerFraming, Source, Stderr};
+use super::config::{
+    ClientFraming, Config, Keep, Listen, Memory, Restart, ServerFraming, Source, Stderr,
+};
 use super::flags::{Cli, Frame};
 
 const TCP_PORTS: std::ops::RangeInclusive<u16> = 9001..=9999;
@@ -16,7 +18,12 @@ pub(super) fn validate(cli: Cli) -> Result<Config, String> {
     refuse_contradictions(&cli)?;
     let (server_framing, client_framing) = framings(&cli);
     check_sizes(&cli, client_framing)?;
-    let pages = cli.same_origin || !cli.origin.is_empty();
+    let listed = |page: &str| cli.origin.iter().any(|entry| entry.trim() == page);
+    // Any page can open a frame whose origin is `null`, but only `*` says that any page is meant.
+    let pages = match (listed("*"), listed("null")) {
+        (false, true) => false,
+        _ => cli.same_origin || !cli.origin.is_empty(),
+    };
     let identity = super::identity::validate(&cli.identity, pages)?;
     let cage = super::cage::validate(&cli.cage, cli.connect.is_some())?;
     let mut warnings = warnings(&cli, &server_framing, client_framing);
@@ -42,10 +49,11 @@ pub(super) fn validate(cli: Cli) -> Result<Config, String> {
         .maxrooms
         .unwrap_or(if cli.oneshot { 1 } else { MAX_ROOMS });
     let tls = super::tls::validate(&cli.tls, &cli.addr)?;
+    let front = super::door::validate(&cli.front)?;
     #[cfg(feature = "kube")]
     let cluster = super::cluster::validate(&cli.cluster, maxrooms)?;
     Ok(Config {
-        front: super::door::validate(&cli.front),
+        front,
         #[cfg(feature = "kube")]
         cluster,
         tls,
@@ -94,6 +102,7 @@ pub(super) fn validate(cli: Cli) -> Result<Config, String> {
         stop_grace: cli.stop_grace,
         drain_timeout: cli.drain_timeout,
         backlog: cli.backlog,
+        memory: cli.memory.unwrap_or(Memory::Half),
         inbox: cli.inbox,
         slow: cli.slow,
         stall_timeout: cli.stall_timeout,
@@ -409,6 +418,12 @@ fn warnings(cli: &Cli, server: &ServerFraming, client: ClientFraming) -> Vec<Str
         (
             cli.unix_mode.is_some() && !unix,
             "--unix-mode does nothing without a unix: address",
+        ),
+        (
+            cli.front
+                .max_connections
+                .is_some_and(|most| cli.max_clients > Some(most)),
+            "--max-clients does nothing above --max-connections: clients are connections too",
         ),
         (
             guarded && (cli.stats || cli.metrics) && cli.admin_addr.is_none(),

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::config::{Cache, Keep, Listen};
+use super::config::{Cache, Keep, Listen, Memory};
 use super::door::Proxy;
 use crate::frame;
 use crate::room::{BadName, RoomName};
@@ -16,6 +16,8 @@ use crate::room::{BadName, RoomName};
 const LONGEST: Duration = Duration::from_secs(3650 * 24 * 3600);
 /// 1 TiB: exact as a float, and a typing error beyond it.
 const LARGEST: f64 = (1u64 << 40) as f64;
+/// With less the server would be short of memory before anybody came.
+const MEMORY_LEAST: u64 = 16 << 20;
 /// What a unix socket's address holds beside its final NUL: 108 bytes on Linux, 104 on macOS.
 const UNIX_PATH: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
 
@@ -67,6 +69,34 @@ pub(super) fn size(text: &str) -> Result<usize, String> {
         Ok(0) => Err("write a size of at least 1 byte".into()),
         Ok(bytes) => Ok(bytes),
         Err(_) => Err("write a size that fits this machine's memory".into()),
+    }
+}
+
+/// The server's own memory: a size that it can live with, or 0.
+pub(super) fn memory(text: &str) -> Result<Memory, String> {
+    if whole(text) == Some(0) {
+        return Ok(Memory::NoLimit);
+    }
+    match size(text)? as u64 {
+        bytes if bytes < MEMORY_LEAST => Err("write a size of at least 16MiB, of which the server                                               itself takes a part, or 0 for no limit"
+            .into()),
+        bytes => Ok(Memory::Limit(bytes)),
+    }
+}
+
+/// Bytes of a request's head: a browser's handshake must fit, and a variable of a child must hold a header.
+pub(super) fn head_size(text: &str) -> Result<usize, String> {
+    match size(text)? {
+        bytes @ 1024..=65536 => Ok(bytes),
+        _ => Err("write a size from 1KiB to 64KiB".into()),
+    }
+}
+
+/// How many headers.
+pub(super) fn headers(text: &str) -> Result<usize, String> {
+    match whole(text) {
+        Some(n @ 1..=1000) => Ok(n as usize),
+        _ => Err("write a whole number from 1 to 1000".into()),
     }
 }
 
@@ -286,6 +316,10 @@ pub(super) fn proxy(text: &str) -> Result<Proxy, String> {
     let address: IpAddr = address.parse().map_err(|_| help())?;
     let bits: u8 = if address.is_ipv4() { 32 } else { 128 };
     match length.map_or(Ok(bits), u8::try_from) {
+        // Clients' addresses are compared in this form.
+        Ok(length @ 96..=128) if address.to_canonical().is_ipv4() && address.is_ipv6() => {
+            Ok(Proxy::Network(address.to_canonical(), length - 96))
+        }
         Ok(length) if length <= bits => Ok(Proxy::Network(address, length)),
         _ => Err(format!(
             "a prefix of such an address has at most {bits} bits"

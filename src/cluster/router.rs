@@ -289,6 +289,7 @@ impl Router {
                 | R::NoMorePorts
                 | R::ServerFull
                 | R::SpawnRate(_)
+                | R::ShortOfMemory
                 | R::Draining
                 | R::Suspended
                 | R::OutOfIds,
@@ -299,7 +300,12 @@ impl Router {
             }
             // It has no such room any more, and will give up its claim.
             (
-                R::NoMoreRooms | R::NoMorePorts | R::SpawnRate(_) | R::Draining | R::Suspended,
+                R::NoMoreRooms
+                | R::NoMorePorts
+                | R::SpawnRate(_)
+                | R::ShortOfMemory
+                | R::Draining
+                | R::Suspended,
                 Role::Owner,
             ) => {
                 self.learned.forget(room);
@@ -440,6 +446,7 @@ fn refusal(label: &str) -> Option<Refusal> {
         Refusal::NoMorePorts,
         Refusal::SpawnRate(1),
         Refusal::CrashLoop(None),
+        Refusal::ShortOfMemory,
         Refusal::Draining,
         Refusal::Ending,
         Refusal::ClaimUnavailable,

@@ -7,7 +7,9 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde_json::json;
 
+use super::connections::Crowded;
 use super::gate::{ENDPOINT, Mistrust, OWNER, REASON, SESSION, Turned};
+use super::head::{Limits, TooLong};
 use crate::auth::Rejection;
 use crate::room::{BadName, Close, Refusal};
 
@@ -28,6 +30,12 @@ pub(super) enum Denied {
     Version,
     /// Not a websocket request, where only that makes sense; what a URL of a room begins with.
     NotWebsocket(String),
+    /// As many are connected as may be.
+    Crowded(Crowded),
+    /// There is no descriptor for its connection.
+    NoDescriptors,
+    /// The head of its request is longer than it may be.
+    TooLong(TooLong, Limits),
     /// A trusted proxy says of the client what cannot be.
     Forwarded(&'static str),
     /// It does not prove who it is, or may not come in.
@@ -85,13 +93,22 @@ impl Denied {
             Denied::Host => StatusCode::MISDIRECTED_REQUEST,
             Denied::Outside => StatusCode::NOT_FOUND,
             Denied::Version | Denied::NotWebsocket(_) => StatusCode::UPGRADE_REQUIRED,
-            Denied::Room(Refusal::PerAddress) => StatusCode::TOO_MANY_REQUESTS,
+            Denied::TooLong(TooLong::Line, _) => StatusCode::URI_TOO_LONG,
+            Denied::TooLong(TooLong::Bytes | TooLong::Headers, _) => {
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+            }
+            Denied::Room(Refusal::PerAddress) | Denied::Crowded(Crowded::Address) => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
             Denied::Room(Refusal::Elsewhere(_)) | Denied::At(_) => StatusCode::MISDIRECTED_REQUEST,
             Denied::NotAPeer(_) => StatusCode::FORBIDDEN,
             Denied::SessionOver => StatusCode::GONE,
-            Denied::Starting | Denied::Room(_) | Denied::NoServer | Denied::Unreachable => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Denied::Starting
+            | Denied::Crowded(Crowded::Server)
+            | Denied::NoDescriptors
+            | Denied::Room(_)
+            | Denied::NoServer
+            | Denied::Unreachable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -109,6 +126,12 @@ impl Denied {
             Denied::Forwarded(_) => "bad_forwarded",
             Denied::NotWebsocket(_) => "not_a_websocket_request",
             Denied::Starting => "starting",
+            Denied::Crowded(Crowded::Server) => "too_many_connections",
+            Denied::Crowded(Crowded::Address) => "too_many_connections_from_address",
+            Denied::NoDescriptors => "no_descriptors",
+            Denied::TooLong(TooLong::Line, _) => "uri_too_long",
+            Denied::TooLong(TooLong::Bytes, _) => "head_too_large",
+            Denied::TooLong(TooLong::Headers, _) => "too_many_headers",
             Denied::Room(refusal) => refusal.label(),
             Denied::At(_) => "elsewhere",
             Denied::NoServer => "no_server",
@@ -136,6 +159,20 @@ impl Denied {
                 format!("this is a websocket server: connect to {start}/<room>")
             }
             Denied::Starting => "the server is starting".to_owned(),
+            Denied::Crowded(Crowded::Server) => {
+                "the server has as many connections as it takes".to_owned()
+            }
+            Denied::Crowded(Crowded::Address) => {
+                "there are as many connections from this address as the server takes".to_owned()
+            }
+            Denied::NoDescriptors => "the server has no descriptor left; try again".to_owned(),
+            Denied::TooLong(TooLong::Line | TooLong::Bytes, limits) => format!(
+                "the request line and headers may have at most {} bytes",
+                limits.bytes
+            ),
+            Denied::TooLong(TooLong::Headers, limits) => {
+                format!("a request may have at most {} headers", limits.headers)
+            }
             Denied::Room(refusal) => refusal.to_string(),
             Denied::At(endpoint) => format!("the room is on another server: connect to {endpoint}"),
             Denied::NoServer => "no server takes another room at present; try again".to_owned(),

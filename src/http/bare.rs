@@ -1,16 +1,32 @@
-//! The public door without a listener, for what brings its bytes itself: `fuzz/`. Hidden and no part
-//! of the interface.
+//! The public door without a listener, and what it reads before a request is one, for what brings its
+//! bytes itself: `fuzz/`. Hidden and no part of the interface.
 
 use std::fmt;
 use std::sync::Arc;
 
 use axum::Router;
+use http::HeaderMap;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
 use super::router::router;
-use super::serve::{Entry, HEADER_TIME, HEADERS_MAX, Who, http};
-use super::{Door, Side};
+use super::serve::{Entry, HEADER_TIME, Who, http};
+use super::{Door, Ends, Side, TrustedProxies};
+
+pub use super::proxy_protocol::{Header, Malformed, Parsed, parse as parse_proxy_header};
+
+/// What the headers of a request come to that came over this connection: who is believed to have come.
+///
+/// # Errors
+///
+/// A trusted proxy says what it cannot mean.
+pub fn believe(
+    proxies: &TrustedProxies,
+    ends: &mut Ends,
+    headers: &mut HeaderMap,
+) -> Result<(), Malformed> {
+    proxies.apply(ends, headers)
+}
 
 /// What answers on any stream as a server does on a connection.
 pub struct Bare {
@@ -43,7 +59,7 @@ impl Bare {
             router: self.router.clone(),
             side: Side::Public,
             door: Arc::clone(&self.door),
-            headers_max: HEADERS_MAX,
+            limits: self.door.options.head,
             stop: CancellationToken::new(),
         };
         http(stream, Who::default(), HEADER_TIME, entry).await;

@@ -4,6 +4,7 @@
 //! Here it is only read. Each proxy adds to the right, so what stands left was said by whoever came
 //! before, and in the end by the client, who may say anything: what is believed is [`super::proxies`]'.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use http::HeaderMap;
@@ -42,7 +43,7 @@ pub(super) struct Hop {
 }
 
 impl Hop {
-    const NONE: Hop = Hop {
+    pub(super) const NONE: Hop = Hop {
         node: Node::Hidden,
         https: None,
         host: None,
@@ -69,7 +70,7 @@ type Pairs = Vec<(String, String)>;
 
 fn hop(pairs: Pairs) -> Result<Hop, Malformed> {
     let mut hop = Hop::NONE;
-    let mut seen: Vec<String> = Vec::new();
+    let mut seen = BTreeSet::new();
     for (name, value) in pairs {
         match name.as_str() {
             "for" => hop.node = node(&value),
@@ -78,10 +79,9 @@ fn hop(pairs: Pairs) -> Result<Hop, Malformed> {
             _ => {}
         }
         // RFC 7239 section 4: none may stand twice.
-        if seen.contains(&name) {
+        if !seen.insert(name) {
             return Err("a parameter of the header Forwarded stands twice");
         }
-        seen.push(name);
     }
     Ok(hop)
 }
@@ -143,37 +143,59 @@ fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// The hops of `X-Forwarded-*`, the client's first; none without any of them.
-///
-/// Lists that are shorter than that of the addresses were not kept by every proxy: then their first
-/// entry is the one of the proxy that the client came to.
-pub(super) fn x_forwarded(headers: &HeaderMap) -> Result<Option<Vec<Hop>>, Malformed> {
+/// What `X-Forwarded-*` say. Hops are made of it one at a time: a host that stands beside each of ten
+/// thousand addresses would be as many copies.
+pub(super) struct XForwarded<'a> {
+    addresses: Vec<&'a str>,
+    protos: Vec<&'a str>,
+    hosts: Vec<&'a str>,
+    ports: Vec<&'a str>,
+}
+
+/// The lists of `X-Forwarded-*`; none without any of them.
+pub(super) fn x_forwarded(headers: &HeaderMap) -> Result<Option<XForwarded<'_>>, Malformed> {
     let names = [FOR, PROTO, HOST, PORT];
     if !names.iter().any(|name| headers.contains_key(name)) {
         return Ok(None);
     }
     let [addresses, protos, hosts, ports] = names.map(|name| list(headers, &name));
-    let (addresses, protos, hosts, ports) = (addresses?, protos?, hosts?, ports?);
-    let count = addresses.len().max(1);
-    let hops = (0..count).map(|index| {
+    Ok(Some(XForwarded {
+        addresses: addresses?,
+        protos: protos?,
+        hosts: hosts?,
+        ports: ports?,
+    }))
+}
+
+impl XForwarded<'_> {
+    /// Of every hop, the client's first; at least one.
+    pub(super) fn nodes(&self) -> impl DoubleEndedIterator<Item = Node> + ExactSizeIterator {
+        (0..self.addresses.len().max(1)).map(|index| self.node(index))
+    }
+
+    fn node(&self, index: usize) -> Node {
+        let address = self.addresses.get(index);
+        address.map_or(Node::Hidden, |text| node(text))
+    }
+
+    /// One hop, all of it.
+    ///
+    /// Lists that are shorter than that of the addresses were not kept by every proxy: then their first
+    /// entry is the one of the proxy that the client came to.
+    pub(super) fn hop(&self, index: usize) -> Result<Hop, Malformed> {
         // Counted from the right, where the nearest proxy is.
-        let from_right = count - 1 - index;
-        let of = |list: &[&str]| -> Option<String> {
+        let from_right = self.addresses.len().max(1).saturating_sub(index + 1);
+        let of = |list: &[&'_ str]| {
             let entry = list.iter().rev().nth(from_right).or(list.first());
             entry.map(|entry| (*entry).to_owned())
         };
-        let port = match of(&ports) {
-            Some(port) => Some(port.parse().map_err(|_| "X-Forwarded-Port is no port")?),
-            None => None,
-        };
         Ok(Hop {
-            node: addresses.get(index).map_or(Node::Hidden, |text| node(text)),
-            https: of(&protos).and_then(|proto| is_https(&proto)),
-            host: of(&hosts).map(|text| host(&text)).transpose()?,
-            port,
+            node: self.node(index),
+            https: of(&self.protos).and_then(|proto| is_https(&proto)),
+            host: of(&self.hosts).map(|text| host(&text)).transpose()?,
+            port: of(&self.ports).map(|text| port(&text)).transpose()?,
         })
-    });
-    Ok(Some(hops.collect::<Result<_, Malformed>>()?))
+    }
 }
 
 /// The entries of all headers of that name. One that is empty is still an entry: who left it so said
@@ -220,6 +242,12 @@ fn is_https(proto: &str) -> Option<bool> {
     }
 }
 
+fn port(text: &str) -> Result<u16, Malformed> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    let port = text.parse().ok().filter(|port| digits && *port > 0);
+    port.ok_or("X-Forwarded-Port is no port")
+}
+
 fn host(text: &str) -> Result<String, Malformed> {
     match parse_authority(text) {
         Some(_) => Ok(text.to_ascii_lowercase()),
@@ -246,6 +274,12 @@ mod tests {
     fn nodes(line: &str) -> Vec<Node> {
         let hops = forwarded(&headers(&[("forwarded", line)])).unwrap();
         hops.unwrap().into_iter().map(|hop| hop.node).collect()
+    }
+
+    fn x_hops(lines: &[(&'static str, &str)]) -> Result<Vec<Hop>, Malformed> {
+        let headers = headers(lines);
+        let said = x_forwarded(&headers)?.unwrap();
+        (0..said.nodes().len()).map(|hop| said.hop(hop)).collect()
     }
 
     fn at(text: &str) -> Node {
@@ -331,7 +365,7 @@ mod tests {
             ("x-forwarded-host", "play.example"),
             ("x-forwarded-port", "8443,80"),
         ];
-        let hops = x_forwarded(&headers(&lines)).unwrap().unwrap();
+        let hops = x_hops(&lines).unwrap();
         let seen: Vec<_> = hops
             .iter()
             .map(|hop| (hop.node, hop.https, hop.port))
@@ -346,11 +380,15 @@ mod tests {
             hops.iter()
                 .all(|hop| hop.host.as_deref() == Some("play.example"))
         );
-        let alone = x_forwarded(&headers(&[("x-forwarded-proto", "https")])).unwrap();
-        let alone = alone.unwrap();
+        let alone = x_hops(&[("x-forwarded-proto", "https")]).unwrap();
         assert_eq!((alone.len(), alone[0].https), (1, Some(true)));
-        for bad in [("x-forwarded-port", "no"), ("x-forwarded-host", "a b")] {
-            assert!(x_forwarded(&headers(&[bad])).is_err(), "{bad:?}");
+        for bad in [
+            ("x-forwarded-port", "no"),
+            ("x-forwarded-port", "0"),
+            ("x-forwarded-port", "+80"),
+            ("x-forwarded-host", "a b"),
+        ] {
+            assert!(x_hops(&[bad]).is_err(), "{bad:?}");
         }
     }
 
@@ -364,7 +402,8 @@ mod tests {
                 ("forwarded", text.as_str()),
                 ("x-forwarded-for", text.as_str()),
             ]);
-            let _ = (forwarded(&line), x_forwarded(&line));
+            let _ = forwarded(&line);
+            let _ = x_hops(&[("x-forwarded-for", &text), ("x-forwarded-port", &text)]);
             let quoted = name.replace('\\', r"\\").replace('"', r#"\""#);
             let mut found = Vec::new();
             elements(&format!("by=\"{quoted}\";for=192.0.2.1"), &mut found).unwrap();

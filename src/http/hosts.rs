@@ -29,7 +29,9 @@ pub struct Hosts(Vec<String>);
 impl Hosts {
     /// Names without ports.
     pub fn new(names: impl IntoIterator<Item = String>) -> Self {
-        let names = names.into_iter().map(|name| name.to_ascii_lowercase());
+        // The dot at the end says that nothing follows, and browsers do not send it.
+        let plain = |name: String| name.strip_suffix('.').unwrap_or(&name).to_ascii_lowercase();
+        let names = names.into_iter().map(plain);
         Hosts(names.collect())
     }
 
@@ -51,7 +53,10 @@ pub(super) async fn ours_only(
     next: Next,
 ) -> Response {
     let ends = request.extensions().get::<Ends>().copied();
-    match check(&door, request.headers(), ends.unwrap_or_default().https) {
+    // What tells of rooms is for those who may join them.
+    let is_lobby = request.uri().path().starts_with("/api/");
+    let https = ends.unwrap_or_default().https;
+    match check(&door, request.headers(), https, is_lobby) {
         Ok(()) => next.run(request).await,
         Err(denied) => {
             door.metrics.refused(denied.label());
@@ -65,7 +70,7 @@ pub(super) async fn ours_only(
     }
 }
 
-fn check(door: &Door, headers: &HeaderMap, https: bool) -> Result<(), Denied> {
+fn check(door: &Door, headers: &HeaderMap, https: bool, is_lobby: bool) -> Result<(), Denied> {
     let options = &door.options;
     let text = |name: HeaderName, otherwise: Denied| match headers.get(name) {
         Some(value) => value.to_str().map(Some).map_err(|_| otherwise),
@@ -85,10 +90,11 @@ fn check(door: &Door, headers: &HeaderMap, https: bool) -> Result<(), Denied> {
         }
     }
     let origin = text(header::ORIGIN, Denied::Origin)?;
-    match options.origin.allows_reading(origin, host, https) {
-        true => Ok(()),
-        false => Err(Denied::Origin),
-    }
+    let allowed = match is_lobby {
+        true => options.origin.allows_reading(origin, host, https),
+        false => options.origin.allows_operating(origin, host, https),
+    };
+    allowed.then_some(()).ok_or(Denied::Origin)
 }
 
 #[cfg(test)]
@@ -97,7 +103,7 @@ mod tests {
 
     #[test]
     fn addresses_private_names_and_those_that_were_told_are_ours() {
-        let hosts = Hosts::new(["Play.Example".to_owned()]);
+        let hosts = Hosts::new(["Play.Example".to_owned(), "full.example.".to_owned()]);
         for (name, expected) in [
             ("127.0.0.1", true),
             ("[::1]", true),
@@ -109,6 +115,8 @@ mod tests {
             ("metadata.internal", true),
             ("play.example", true),
             ("play.example.", true),
+            ("full.example", true),
+            ("full.example.", true),
             ("evil.play.example", false),
             ("evil.example", false),
             ("127.0.0.1.evil.example", false),

@@ -20,6 +20,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tracing::debug;
 
 use super::answer::Denied;
+use super::connections::Share;
 use super::gate::{Entrance, Visit, strip};
 use super::head::Rewound;
 use super::{Door, Ends, Readiness, Refuse, Side, Subject};
@@ -28,6 +29,7 @@ use crate::child;
 use crate::room::{BadName, Newcomer, RoomName};
 use crate::ws::connection::Connection;
 use crate::ws::deflate::{self, Agreement};
+use crate::ws::lease::Lease;
 use crate::ws::socket::Socket;
 use crate::ws::tls::Tls;
 
@@ -87,7 +89,7 @@ pub(super) async fn join(door: Arc<Door>, side: Side, mut request: Request<Body>
     let task = {
         let door = Arc::clone(&door);
         async move {
-            let Some((socket, early)) = raw(upgrade).await else {
+            let Some((socket, early, lease)) = raw(upgrade).await else {
                 return;
             };
             let options = Arc::clone(&door.options.connection);
@@ -103,12 +105,19 @@ pub(super) async fn join(door: Arc<Door>, side: Side, mut request: Request<Body>
                         }
                         None => Connection::new(socket, place, options, early),
                     };
-                    door.tasks.spawn(connection)
+                    door.tasks.spawn(connection.leasing(lease))
                 }
-                Ok(Entrance::There(passage)) => door.tasks.spawn((passage.carry)(socket, early)),
-                Err(close) => door
-                    .tasks
-                    .spawn(Connection::refused(socket, &close, options)),
+                Ok(Entrance::There(passage)) => {
+                    let passage = (passage.carry)(socket, early);
+                    door.tasks.spawn(Box::pin(async move {
+                        passage.await;
+                        drop(lease);
+                    }))
+                }
+                Err(close) => {
+                    let connection = Connection::refused(socket, &close, options);
+                    door.tasks.spawn(connection.leasing(lease))
+                }
             };
         }
     };
@@ -142,6 +151,7 @@ async fn come(door: &Door, side: Side, mut parts: Parts) -> Result<Entrance, Den
                     remote: said.remote,
                     local: said.local,
                     https: said.https,
+                    unnamed: false,
                 },
                 subject: said.subject.map(Arc::new),
                 passed_on: true,
@@ -377,30 +387,34 @@ fn extension(
     Ok(Some((agreed, answer)))
 }
 
-/// The socket below HTTP, and what came early behind the handshake.
-async fn raw(upgrade: OnUpgrade) -> Option<(Socket, Vec<u8>)> {
+/// A socket, what came early behind the handshake, and what its connection has of the limits.
+type Raw<S> = (S, Vec<u8>, Option<Lease>);
+
+/// The socket below HTTP.
+async fn raw(upgrade: OnUpgrade) -> Option<Raw<Socket>> {
     let upgraded = tokio::time::timeout(UPGRADE_TIME, upgrade)
         .await
         .ok()?
         .ok()?;
     let upgraded = match downcast::<TcpStream>(upgraded) {
-        Ok((tcp, early)) => return Some((Socket::Tcp(tcp), early)),
+        Ok((tcp, early, lease)) => return Some((Socket::Tcp(tcp), early, lease)),
         Err(upgraded) => upgraded,
     };
     let upgraded = match downcast::<Box<Tls>>(upgraded) {
-        Ok((tls, early)) => return Some((Socket::Tls(tls), early)),
+        Ok((tls, early, lease)) => return Some((Socket::Tls(tls), early, lease)),
         Err(upgraded) => upgraded,
     };
-    let (unix, early) = downcast::<UnixStream>(upgraded).ok()?;
-    Some((Socket::Unix(unix), early))
+    let (unix, early, lease) = downcast::<UnixStream>(upgraded).ok()?;
+    Some((Socket::Unix(unix), early, lease))
 }
 
-fn downcast<S>(upgraded: Upgraded) -> Result<(S, Vec<u8>), Upgraded>
+fn downcast<S>(upgraded: Upgraded) -> Result<Raw<S>, Upgraded>
 where
     TokioIo<Rewound<S>>: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
 {
     let parts = upgraded.downcast::<TokioIo<Rewound<S>>>()?;
-    let (stream, rest) = parts.io.into_inner().into_parts();
+    let (stream, rest, share) = parts.io.into_inner().into_parts();
     // A copy: the buffer itself pins the 8 KiB that it was read into.
-    Ok((stream, [&parts.read_buf, &*rest].concat()))
+    let lease = share.map(Share::into_lease);
+    Ok((stream, [&parts.read_buf, &*rest].concat(), lease))
 }

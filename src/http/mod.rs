@@ -3,22 +3,27 @@
 //! It decides who may come in and says no with a status and a reason; whoever comes in leaves
 //! HTTP for [`crate::ws`]. It owns no rooms and starts no children.
 
+mod accept;
 mod answer;
 pub mod api;
+mod away;
 #[doc(hidden)]
 pub mod bare;
 mod base_path;
+mod connections;
 pub mod files;
 mod forwarded;
 mod front;
 pub mod gate;
 mod head;
 mod hosts;
+mod introduction;
 mod join;
 pub mod listen;
 pub mod origin;
 mod plain;
 mod proxies;
+mod proxy_protocol;
 mod router;
 mod seen;
 mod serve;
@@ -32,8 +37,10 @@ use http::{HeaderName, HeaderValue};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
+pub use connections::Connections;
 pub use files::Files;
 pub use gate::Gate;
+pub use head::Limits;
 pub use hosts::Hosts;
 pub use listen::{Listener, bind_tcp, bind_unix, inherited};
 pub use origin::OriginRule;
@@ -63,6 +70,10 @@ pub struct Options {
     pub origin: OriginRule,
     /// Which proxies are believed to say who came to them.
     pub proxies: TrustedProxies,
+    /// Whether each connection of clients begins with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
+    /// How long the head of a request may be.
+    pub head: Limits,
     /// Which hosts are this server, besides addresses.
     pub hosts: Hosts,
     /// The path below which everything is: empty, or `/...` without a slash at its end.
@@ -126,6 +137,9 @@ pub struct Ends {
     pub local: Option<SocketAddr>,
     /// Whether it is TLS.
     pub https: bool,
+    /// Whether `remote` is a proxy that passes on somebody whom it does not name. What comes is that
+    /// somebody's word, and not the proxy's.
+    pub unnamed: bool,
 }
 
 /// What every request needs.
@@ -137,6 +151,8 @@ pub struct Door {
     pub gate: Option<Arc<dyn Gate>>,
     /// What the door is told.
     pub options: Options,
+    /// How many are connected, and how many may be.
+    pub connections: Arc<Connections>,
     /// Counted here: refusals.
     pub metrics: Metrics,
     /// Connections run on it.

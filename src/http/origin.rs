@@ -91,6 +91,18 @@ impl OriginRule {
         strict.allows(origin, host, https)
     }
 
+    /// Whether a page of that origin may do what operators do: `*` and `null` are about rooms, and
+    /// name nobody.
+    #[must_use]
+    pub fn allows_operating(&self, origin: Option<&str>, host: Option<&str>, https: bool) -> bool {
+        let named = |entry: &&Entry| matches!(entry, Entry::Page { .. });
+        let strict = Self {
+            entries: self.entries.iter().filter(named).cloned().collect(),
+            same_origin: true,
+        };
+        strict.allows(origin, host, https)
+    }
+
     /// Whether an entry names this host, which is then one of ours.
     pub(super) fn names(&self, name: &str) -> bool {
         self.entries.iter().any(|entry| match entry {

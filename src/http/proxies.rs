@@ -3,7 +3,8 @@
 //! The way of a request is walked from our end: the connection's other end is certain, and what it says
 //! counts only if it is trusted, and so on to the left. The first address that is not trusted is the
 //! client's, and what stands left of it may be made up. From anybody else the headers are left as they
-//! are, for the child to see, and nothing follows from them.
+//! are, for the child to see, and nothing follows from them. Where the PROXY protocol names the other
+//! end, it is that one who is asked about: the proxy only carries bytes.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -50,56 +51,88 @@ impl TrustedProxies {
 
     /// Puts in place of the proxy who came to it, and how.
     pub(super) fn apply(&self, ends: &mut Ends, headers: &mut HeaderMap) -> Result<(), Malformed> {
-        if !self.trusts(ends.remote.map(|remote| remote.ip())) {
+        let peer = ends.remote.map(|remote| remote.ip());
+        if ends.unnamed || !self.trusts(peer) {
             return Ok(());
         }
-        let said = forwarded::forwarded(headers)?.map(|hops| self.believed(hops));
-        let x_said = forwarded::x_forwarded(headers)?.map(|hops| self.believed(hops));
+        let said = forwarded::forwarded(headers)?.map(|hops| {
+            let (remote, last) = self.walk(hops.iter().map(|hop| hop.node));
+            let hop = hops.into_iter().nth(last).unwrap_or(Hop::NONE);
+            Believed::new(remote, hop)
+        });
+        let x_said = match forwarded::x_forwarded(headers)? {
+            Some(x_said) => {
+                let (remote, last) = self.walk(x_said.nodes());
+                Some(Believed::new(remote, x_said.hop(last)?))
+            }
+            None => None,
+        };
         let believed = match (said, x_said) {
             // A proxy that sets one of the two passes the other on as the client made it up.
             (Some(one), Some(other)) if !one.agrees_with(&other) => {
                 return Err("Forwarded and X-Forwarded-* say different things");
             }
-            (Some(believed), _) | (None, Some(believed)) => believed,
+            // Only the latter can name a port without a host.
+            (Some(believed), other) => Believed {
+                port: believed.port().or(other.and_then(|other| other.port())),
+                ..believed
+            },
+            (None, Some(believed)) => believed,
             (None, None) => return Ok(()),
         };
         believed.settle(ends, headers);
         Ok(())
     }
 
-    /// The last hop that somebody trusted tells of.
-    fn believed(&self, hops: Vec<Hop>) -> Believed {
-        let mut believed = Believed {
-            remote: None,
-            https: None,
-            host: None,
-            port: None,
-        };
-        for hop in hops.into_iter().rev() {
-            (believed.https, believed.host, believed.port) = (hop.https, hop.host, hop.port);
-            match hop.node {
+    /// From our end to the last hop that somebody trusted tells of: whose address that is, and which
+    /// hop. What stands left of it is not looked at.
+    fn walk(
+        &self,
+        nodes: impl DoubleEndedIterator<Item = Node> + ExactSizeIterator,
+    ) -> (Option<SocketAddr>, usize) {
+        let (mut remote, mut last) = (None, 0);
+        for (index, node) in nodes.enumerate().rev() {
+            last = index;
+            match node {
                 // The trusted one that hides it stands for it.
                 Node::Hidden => break,
                 Node::At(address, port) => {
-                    believed.remote = Some(SocketAddr::new(address, port.unwrap_or(0)));
+                    remote = Some(SocketAddr::new(address, port.unwrap_or(0)));
                     if !self.has(address) {
                         break;
                     }
                 }
             }
         }
-        believed
+        (remote, last)
     }
 }
 
 impl Believed {
+    fn new(remote: Option<SocketAddr>, hop: Hop) -> Self {
+        Believed {
+            remote,
+            https: hop.https,
+            host: hop.host,
+            port: hop.port,
+        }
+    }
+
+    /// The port that the client came to, as far as that is said.
+    fn port(&self) -> Option<u16> {
+        let named = self.host.as_deref().and_then(parse_authority);
+        self.port.or(named.and_then(|(_, port)| port))
+    }
+
     fn agrees_with(&self, other: &Believed) -> bool {
         let what = |of: &Believed| {
             let host = of.host.as_deref().and_then(parse_authority);
             let host = host.map(|(name, _)| name);
             (of.remote.map(|remote| remote.ip()), of.https, host)
         };
-        what(self) == what(other)
+        // A port that only one of them names is its scheme's own for the other.
+        let ports = self.port().zip(other.port());
+        what(self) == what(other) && ports.is_none_or(|(one, other)| one == other)
     }
 
     fn settle(self, ends: &mut Ends, headers: &mut HeaderMap) {
@@ -162,6 +195,7 @@ mod tests {
             remote: Some(SocketAddr::new(peer.parse().unwrap(), 1)),
             local: Some("10.9.9.9:9000".parse().unwrap()),
             https: false,
+            unnamed: false,
         };
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, HeaderValue::from_static("inner:9000"));
@@ -215,6 +249,15 @@ mod tests {
         assert!(ends.https);
         assert_eq!(ends.local.unwrap().port(), 443);
         assert_eq!(headers[header::HOST], "play.example");
+        // What stands left of it is not read, so it may be anything.
+        let made_up = [
+            (XFF, "?, 192.0.2.1"),
+            ("x-forwarded-host", "a b, play.example"),
+            ("x-forwarded-port", "x, 8443"),
+        ];
+        let (ends, headers) = come("10.1.1.1", &made_up).unwrap();
+        assert_eq!(ends.local.unwrap().port(), 8443);
+        assert_eq!(headers[header::HOST], "play.example:8443");
         let odd = [lines[1], lines[2], ("x-forwarded-port", "8443")];
         let (ends, headers) = come("10.1.1.1", &odd).unwrap();
         assert_eq!(ends.local.unwrap().port(), 8443);
@@ -241,6 +284,16 @@ mod tests {
             ("x-forwarded-host", "a.example"),
         ];
         assert!(come("10.1.1.1", &same).is_ok());
+        let with_port = [&same[..], &[("x-forwarded-port", "8443")]].concat();
+        let (ends, headers) = come("10.1.1.1", &with_port).unwrap();
+        assert_eq!(ends.local.unwrap().port(), 8443);
+        assert_eq!(headers[header::HOST], "a.example:8443");
+        let two_ports = (
+            "forwarded",
+            "for=192.0.2.1;proto=https;host=\"a.example:1\"",
+        );
+        let two_ports = [&[two_ports], &with_port[1..]].concat();
+        assert!(come("10.1.1.1", &two_ports).is_err());
         for other in [
             vec![(XFF, "192.0.2.2")],
             // What only one of them says may be the client's own.

@@ -130,7 +130,11 @@ async fn known_only(State(door): State<Arc<Door>>, request: Request, next: Next)
         let address = ends.remote.map(|remote| remote.ip().to_canonical());
         match guard.admit(&mut parts, address, ends.https).await {
             Ok(identity) => drop(parts.extensions.insert(Arc::new(identity))),
-            Err(rejection) => return Denied::Auth(rejection).into_response(),
+            Err(rejection) => {
+                let denied = Denied::Auth(rejection);
+                door.metrics.refused(denied.label());
+                return denied.into_response();
+            }
         }
     }
     next.run(Request::from_parts(parts, body)).await

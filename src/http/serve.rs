@@ -1,8 +1,8 @@
-//! The accept loop of one listener, and HTTP/1.1 on what it accepts, over TLS where that is asked
-//! for.
+//! The accept loop of one listener, and HTTP/1.1 on what it accepts, behind a proxy's header and over
+//! TLS where that is asked for.
 
-use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -13,90 +13,113 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::debug;
 
+use super::accept::{Accepted, Acceptor, Stream};
+use super::answer::Denied;
+use super::away::{self, Patience};
+use super::connections::Share;
+use super::head::{Limits, Rewound};
+use super::introduction::Introductions;
 use super::listen::Listener;
 use super::router::router;
 use super::tls::{self, Arrival};
 use super::{Door, Ends, Side, Subject, Tls, plain};
 use super::{front, head};
 
-/// How long a client may take for the headers of its request, the handshake of TLS included.
+/// How long a client may take for the headers of its request, what precedes them included: a proxy's
+/// header and the handshake of TLS.
 pub(super) const HEADER_TIME: Duration = Duration::from_secs(10);
-/// How long it may take for that handshake, so that something is left for the headers.
+/// How long it may take for these two, so that something is left for the headers.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(9);
-/// Most headers of a request, and most bytes of its head.
-pub(super) const HEADERS_MAX: (usize, usize) = (100, 32 << 10);
-/// The same for a peer, which passes a client's headers on and adds its own.
-const PEER_HEADERS_MAX: (usize, usize) = (120, 40 << 10);
-/// Bytes that the kernel takes for a client beyond what is in flight (tcp(7)): one large write.
-const UNSENT_MAX: u32 = 256 << 10;
 /// How much longer than the stall timeout a client may take nothing before the kernel gives it up.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How long a connection may be silent before the kernel asks whether the client is there.
-const KEEPALIVE: Duration = Duration::from_secs(60);
-/// How long to wait when accepting fails for want of descriptors or memory.
-const PAUSE: Duration = Duration::from_millis(100);
+/// The least that HTTP's buffer may have.
+const BUFFER_LEAST: usize = 8 << 10;
 
 /// Accepts until `stop`; every connection runs as a task of its own.
 pub async fn serve(listener: Listener, side: Side, door: Arc<Door>, stop: CancellationToken) {
+    let options = &door.options;
     let entry = Entry {
         router: router(side, &door),
         side,
         door: Arc::clone(&door),
-        headers_max: match side {
-            Side::Peer => PEER_HEADERS_MAX,
-            Side::Public | Side::Admin | Side::Redirect(_) => HEADERS_MAX,
+        limits: match side {
+            Side::Peer => options.head.of_peers(),
+            Side::Public | Side::Admin | Side::Redirect(_) => options.head,
         },
         stop,
     };
     let tls = match side {
-        Side::Public => door.options.tls.clone(),
+        Side::Public => options.tls.clone(),
         Side::Admin | Side::Peer | Side::Redirect(_) => None,
     };
-    let patience = door
-        .options
-        .connection
-        .stall_timeout
-        .saturating_add(PATIENCE);
-    let mut troubled = false;
+    let patience = options.connection.stall_timeout.saturating_add(PATIENCE);
+    let introductions = match side {
+        Side::Public | Side::Redirect(_) if options.proxy_protocol => {
+            Some(Arc::new(Introductions::default()))
+        }
+        _ => None,
+    };
+    let mut acceptor = Acceptor::new(listener, patience);
     loop {
         let accepted = tokio::select! {
-            accepted = accept(&listener, patience) => accepted,
+            accepted = acceptor.next() => accepted,
             () = entry.stop.cancelled() => return,
         };
-        match accepted {
-            Ok(stream) => {
-                troubled = false;
-                let entry = entry.clone();
-                match (stream, &tls) {
-                    (Stream::Tcp(tcp, ends), Some(tls)) => {
-                        let (tls, tasks) = (Arc::clone(tls), Arc::clone(&door));
-                        door.tasks.spawn(secure(tcp, ends, tls, tasks, entry))
-                    }
-                    (Stream::Tcp(tcp, ends), None) => {
-                        let who = Who {
-                            ends,
-                            subject: None,
-                        };
-                        door.tasks.spawn(http(tcp, who, HEADER_TIME, entry))
-                    }
-                    (Stream::Unix(unix), _) => {
-                        door.tasks
-                            .spawn(http(unix, Who::default(), HEADER_TIME, entry))
-                    }
-                };
+        let (stream, entered) = match accepted {
+            Accepted::One(stream) => {
+                let entered = enter(&door, side, &stream).map_err(|no| (no, Patience::Some));
+                (stream, entered)
             }
-            // One client's trouble, not ours (accept(2), "Error handling").
-            Err(error) if is_of_client(&error) => {}
-            Err(error) => {
-                if !std::mem::replace(&mut troubled, true) {
-                    warn!(%error, listener = %listener, "cannot accept connections; trying again");
-                }
-                tokio::time::sleep(PAUSE).await;
+            // One of them may come in all the same: who is to find out needs to.
+            Accepted::Excess(stream) if side == Side::Admin => (stream, Ok(None)),
+            Accepted::Excess(stream) => (stream, Err((Denied::NoDescriptors, Patience::None))),
+        };
+        let tls = tls.clone().filter(|_| matches!(stream, Stream::Tcp(..)));
+        let share = match entered {
+            Ok(share) => share,
+            Err((denied, patience)) => {
+                let porch = &door.connections.porch;
+                porch.turn_away(&door, stream, denied, tls.is_some(), patience);
+                continue;
+            }
+        };
+        let newcomer = Newcomer {
+            who: Who {
+                ends: stream.ends(),
+                subject: None,
+                share,
+            },
+            stream,
+            began: Instant::now(),
+            tls,
+        };
+        let entry = entry.clone();
+        match &introductions {
+            None => newcomer.enter(entry),
+            Some(introductions) => {
+                let introductions = Arc::clone(introductions);
+                door.tasks.spawn(newcomer.introduced(introductions, entry));
             }
         }
     }
+}
+
+/// A share of the limits for those who need one: operators and the servers of the fleet shall come in
+/// above all when clients are too many.
+fn enter(door: &Door, side: Side, stream: &Stream) -> Result<Option<Share>, Denied> {
+    let proxies = &door.options.proxies;
+    let address = stream.ends().remote.map(|remote| remote.ip());
+    let address = match side {
+        Side::Admin | Side::Peer => return Ok(None),
+        Side::Redirect(_) if !door.options.proxy_protocol => address,
+        Side::Public | Side::Redirect(_) => {
+            address.filter(|address| !proxies.trusts(Some(*address)))
+        }
+    };
+    let entered = door.connections.enter(address);
+    entered.map(Some).map_err(Denied::Crowded)
 }
 
 /// What all connections of one listener have in common.
@@ -105,7 +128,7 @@ pub(super) struct Entry {
     pub(super) router: Router,
     pub(super) side: Side,
     pub(super) door: Arc<Door>,
-    pub(super) headers_max: (usize, usize),
+    pub(super) limits: Limits,
     pub(super) stop: CancellationToken,
 }
 
@@ -115,44 +138,108 @@ pub(super) struct Who {
     ends: Ends,
     /// Whose certificate it has.
     subject: Option<Arc<Subject>>,
+    /// What it has of the limits.
+    share: Option<Share>,
+}
+
+/// A connection of which nothing was read.
+struct Newcomer {
+    stream: Stream,
+    who: Who,
+    began: Instant,
+    tls: Option<Arc<Tls>>,
+}
+
+impl Newcomer {
+    /// Goes on once a proxy has said whose connection it is, for whom it counts then. What that takes
+    /// is a task's that ends then.
+    async fn introduced(mut self, introductions: Arc<Introductions>, entry: Entry) {
+        let (ends, door, stop) = (self.who.ends, &entry.door, &entry.stop);
+        let heard = match &mut self.stream {
+            Stream::Tcp(tcp, _) => {
+                introductions
+                    .hear(tcp, ends, HANDSHAKE_TIME, door, stop)
+                    .await
+            }
+            Stream::Unix(unix) => {
+                introductions
+                    .hear(unix, ends, HANDSHAKE_TIME, door, stop)
+                    .await
+            }
+        };
+        let Some(ends) = heard else { return };
+        let client = ends.remote.map(|remote| remote.ip());
+        let client = client.filter(|client| !door.options.proxies.trusts(Some(*client)));
+        let named = self.who.share.as_ref().and_then(Share::named);
+        match named.map_or(Ok(()), |named| named.counts_for(client)) {
+            Ok(()) => {
+                self.who.ends = ends;
+                self.enter(entry);
+            }
+            Err(crowded) => {
+                let denied = Denied::Crowded(crowded);
+                let (porch, secure) = (&door.connections.porch, self.tls.is_some());
+                porch.turn_away(door, self.stream, denied, secure, Patience::Some);
+            }
+        }
+    }
+
+    /// Speaks TLS or HTTP, in a task of its own.
+    fn enter(self, entry: Entry) {
+        let door = Arc::clone(&entry.door);
+        let time = left_of(HEADER_TIME, self.began);
+        match (self.stream, self.tls) {
+            (Stream::Tcp(tcp, _), Some(tls)) => {
+                let tasks = Arc::clone(&door);
+                door.tasks
+                    .spawn(secure(tcp, self.who, self.began, tls, tasks, entry))
+            }
+            (Stream::Tcp(tcp, _), None) => door.tasks.spawn(http(tcp, self.who, time, entry)),
+            (Stream::Unix(unix), _) => door.tasks.spawn(http(unix, self.who, time, entry)),
+        };
+    }
+}
+
+fn left_of(time: Duration, began: Instant) -> Duration {
+    time.saturating_sub(began.elapsed())
 }
 
 /// TLS first, and then HTTP in a task of its own: who never finishes a handshake costs no more than
 /// that takes.
 async fn secure(
     tcp: tokio::net::TcpStream,
-    ends: Ends,
+    who: Who,
+    began: Instant,
     tls: Arc<Tls>,
     door: Arc<Door>,
     entry: Entry,
 ) {
-    let began = Instant::now();
+    let time = left_of(HANDSHAKE_TIME, began);
     let arrival = tokio::select! {
-        arrival = tokio::time::timeout(HANDSHAKE_TIME, tls.accept(tcp)) => arrival,
+        arrival = tokio::time::timeout(time, tls.accept(tcp)) => arrival,
         () = entry.stop.cancelled() => return,
     };
     // Why it came to nothing.
     let failed = |reason: &'static str, error: &dyn std::fmt::Display| {
         door.metrics.tls_failed(reason);
-        debug!(reason, %error, client = ?ends.remote, "TLS handshake failed");
+        debug!(reason, %error, client = ?who.ends.remote, "TLS handshake failed");
     };
     match arrival {
         Ok(Ok(Arrival::Secure(stream, subject))) => {
-            let ends = Ends {
-                https: true,
-                ..ends
+            let who = Who {
+                ends: Ends {
+                    https: true,
+                    ..who.ends
+                },
+                subject,
+                ..who
             };
-            let time = HEADER_TIME.saturating_sub(began.elapsed());
-            let who = Who { ends, subject };
+            let time = left_of(HEADER_TIME, began);
             door.tasks.spawn(http(stream, who, time, entry));
         }
         Ok(Ok(Arrival::Plain(tcp))) => {
             failed("plain_http", &"plain HTTP");
             let router = plain::refuses();
-            let who = Who {
-                ends,
-                subject: None,
-            };
             door.tasks.spawn(http(
                 tcp,
                 who,
@@ -170,83 +257,33 @@ async fn secure(
     }
 }
 
-enum Stream {
-    Tcp(tokio::net::TcpStream, Ends),
-    Unix(tokio::net::UnixStream),
-}
-
-async fn accept(listener: &Listener, patience: Duration) -> io::Result<Stream> {
-    match listener {
-        Listener::Tcp(listener) => {
-            let (tcp, remote) = listener.accept().await?;
-            settle(&tcp, patience)?;
-            let local = tcp.local_addr().ok();
-            Ok(Stream::Tcp(
-                tcp,
-                Ends {
-                    remote: Some(remote),
-                    local,
-                    https: false,
-                },
-            ))
-        }
-        Listener::Unix(listener, _) => Ok(Stream::Unix(listener.accept().await?.0)),
-    }
-}
-
-/// What the kernel is told of a client's connection; where it does not know an option, we go on.
-///
-/// Without a bound on what is unsent it takes megabytes for a client that does not read: memory
-/// outside every bound of ours, and a lag that nobody sees. Who takes nothing of an answer is cut
-/// off after `patience` (websocket clients are told before), and who is gone without a word is
-/// found out.
-fn settle(tcp: &tokio::net::TcpStream, patience: Duration) -> io::Result<()> {
-    let socket = socket2::SockRef::from(tcp);
-    socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(KEEPALIVE))?;
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    {
-        socket.set_tcp_notsent_lowat(UNSENT_MAX)?;
-        socket.set_tcp_user_timeout(Some(patience))?;
-    }
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    let _ = patience;
-    Ok(())
-}
-
-fn is_of_client(error: &io::Error) -> bool {
-    use io::ErrorKind as Kind;
-    matches!(
-        error.kind(),
-        Kind::ConnectionAborted
-            | Kind::ConnectionReset
-            | Kind::ConnectionRefused
-            | Kind::InvalidInput
-    )
-}
-
 /// Answers on one connection until it is over; what a client wants that upgrades goes on elsewhere.
-pub(super) async fn http<S>(stream: S, who: Who, header_time: Duration, entry: Entry)
+pub(super) async fn http<S>(stream: S, mut who: Who, header_time: Duration, entry: Entry)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let Entry {
-        headers_max, stop, ..
-    } = &entry;
-    let awaited = tokio::time::timeout(header_time, head::awaited(stream, headers_max.1));
+    let awaited = head::awaited(stream, entry.limits, who.share.take());
+    let awaited = tokio::time::timeout(header_time, awaited);
     let stream = tokio::select! {
         awaited = awaited => awaited,
-        () = stop.cancelled() => return,
+        () = entry.stop.cancelled() => return,
     };
     match stream {
         // Boxed, so that nothing is set aside for it before there is a request.
-        Ok(Ok(stream)) => Box::pin(answer(stream, who, entry)).await,
+        Ok(Ok((stream, Ok(())))) => Box::pin(answer(stream, who, entry)).await,
+        Ok(Ok((stream, Err(too_long)))) => {
+            let denied = Denied::TooLong(too_long, entry.limits);
+            entry.door.metrics.refused(denied.label());
+            debug!(reason = denied.label(), client = ?who.ends.remote, "request refused");
+            let answer = away::answer(&entry.door, denied);
+            Box::pin(away::part(stream, answer)).await;
+        }
         Ok(Err(error)) => debug!(%error, "connection ended before a request"),
         Err(_) => debug!("no request came in time"),
     }
 }
 
-async fn answer<S>(stream: S, who: Who, entry: Entry)
+async fn answer<S>(stream: Rewound<S>, who: Who, entry: Entry)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -254,22 +291,40 @@ where
         router,
         side,
         door,
-        headers_max,
+        limits,
         stop,
     } = entry;
+    let peer = who.ends.remote.map(|remote| remote.ip());
+    let is_proxy = side == Side::Public && door.options.proxies.trusts(peer);
+    let named = stream.share().filter(|_| is_proxy).and_then(Share::named);
+    let is_first = AtomicBool::new(true);
     let service = service_fn(move |request: http::Request<Incoming>| {
-        let mut request = request.map(Body::new);
+        let (parts, body) = request.into_parts();
+        // Of the first one it is known, to the byte.
+        let checked = match is_first.swap(false, Relaxed) {
+            true => Ok(()),
+            false => limits.check(&parts),
+        };
+        let checked = checked.map_err(|too_long| Denied::TooLong(too_long, limits));
+        let mut request = http::Request::from_parts(parts, Body::new(body));
         request.extensions_mut().insert(who.ends);
         if let Some(subject) = &who.subject {
             request.extensions_mut().insert(Arc::clone(subject));
         }
-        front::receive(Arc::clone(&door), side, router.clone(), request)
+        let (door, router, named) = (Arc::clone(&door), router.clone(), named.clone());
+        async move {
+            match checked {
+                Ok(()) => front::receive(door, side, router, request, named).await,
+                Err(denied) => Ok(front::hang_up(&door, denied)),
+            }
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIME)
-        .max_headers(headers_max.0)
-        .max_buf_size(headers_max.1)
+        // HTTP's own limits are not sharp, and its answers empty: they are for what is far beyond ours.
+        .max_headers(limits.headers.saturating_mul(2))
+        .max_buf_size(limits.bytes.saturating_mul(2).saturating_add(BUFFER_LEAST))
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);

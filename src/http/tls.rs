@@ -22,6 +22,7 @@ use tracing::{error, info, warn};
 
 pub use subject::Subject;
 
+use crate::metrics::Metrics;
 use crate::ws;
 use certificates::{Certificates, Contents};
 
@@ -91,11 +92,19 @@ impl Tls {
         certificates.any_for(host)
     }
 
-    /// Looks at the files every two seconds, and whenever it is asked to, until `stop`.
-    pub async fn watch(self: Arc<Self>, mut asked: watch::Receiver<u64>, stop: CancellationToken) {
+    /// Looks at the files every two seconds, and whenever it is asked to, until `stop`. The metrics
+    /// tell when the first of the certificates expires.
+    pub async fn watch(
+        self: Arc<Self>,
+        metrics: Metrics,
+        mut asked: watch::Receiver<u64>,
+        stop: CancellationToken,
+    ) {
         let mut suspect = None;
         asked.mark_unchanged();
         loop {
+            let certificates = Arc::clone(&self.now.read().certificates);
+            metrics.set_certificates_expire(certificates.expire());
             let is_asked = tokio::select! {
                 () = tokio::time::sleep(GLANCE) => false,
                 Ok(()) = asked.changed() => true,

@@ -91,13 +91,26 @@ pub(super) fn declare(
     table.seconds(
         "scalesocket_start_time_seconds",
         "When the server started, in seconds since 1970.",
-        |state| state.started_at,
+        |state| Some(state.started_at),
     );
     table.gauge(
         "scalesocket_draining",
         "",
         "1 when the server takes no new rooms because it is about to end, else 0.",
         |state, _| state.draining.load(Relaxed).into(),
+    );
+
+    table.gauge(
+        "scalesocket_memory_bytes",
+        "",
+        "Memory of the server itself, without its programs, where the platform tells.",
+        |state, _| state.memory.load(Relaxed),
+    );
+    table.gauge(
+        "scalesocket_memory_limit_bytes",
+        "",
+        "What that may be before rooms are refused and slow clients closed; 0: no limit.",
+        |state, _| state.memory_limit.load(Relaxed),
     );
 
     table.gauge(
@@ -185,6 +198,12 @@ pub(super) fn declare(
         "Clients connected now, over all rooms, also those without series.",
         |_, sample| sample.connections,
     );
+    table.gauge(
+        "scalesocket_open_connections",
+        "",
+        "Connections of clients open now, whatever for: also handshakes and plain HTTP.",
+        |state, _| state.open.load(Relaxed),
+    );
     table.counter(
         "scalesocket_connections_refused_total",
         "",
@@ -202,6 +221,21 @@ pub(super) fn declare(
         |state, show| {
             state
                 .tls_failed
+                .each(|reason, n| show(&[label("reason", reason)], n))
+        },
+    );
+    table.seconds(
+        "scalesocket_tls_certificate_not_after_timestamp_seconds",
+        "When the first of the certificates in use expires, in seconds since 1970.",
+        |state| *state.certificates_expire.lock(),
+    );
+    table.counter(
+        "scalesocket_proxy_headers_failed_total",
+        "",
+        "Connections without a good header of the PROXY protocol, by reason.",
+        |state, show| {
+            state
+                .proxy_protocol_failed
                 .each(|reason, n| show(&[label("reason", reason)], n))
         },
     );
@@ -315,7 +349,7 @@ impl Table<'_> {
             .build();
     }
 
-    fn seconds(&self, name: &'static str, help: &'static str, read: fn(&State) -> f64) {
+    fn seconds(&self, name: &'static str, help: &'static str, read: fn(&State) -> Option<f64>) {
         let state = self.state.clone();
         let gauge = self
             .meter
@@ -323,7 +357,11 @@ impl Table<'_> {
             .with_unit("s")
             .with_description(help);
         gauge
-            .with_callback(move |out| out.observe(read(&state), &[]))
+            .with_callback(move |out| {
+                if let Some(value) = read(&state) {
+                    out.observe(value, &[]);
+                }
+            })
             .build();
     }
 

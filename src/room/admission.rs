@@ -2,7 +2,7 @@
 //! each and given back on drop. It also tells when a crowd has left.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -61,7 +61,7 @@ impl Admission {
         };
         // Who was passed on counts where it came in.
         let most = self.most_per_address.filter(|_| !newcomer.passed_on);
-        if let (Some(most), Some(address)) = (most, newcomer.address) {
+        if let (Some(most), Some(address)) = (most, newcomer.address.map(household)) {
             let mut addresses = self.addresses.lock();
             let count = addresses.entry(address).or_default();
             if *count >= most {
@@ -106,12 +106,24 @@ impl Drop for Admitted {
     }
 }
 
+/// What counts as one address: of IPv6 the first 64 bits, which one subscriber has at the least
+/// (RFC 6177), and any program of theirs the rest.
+pub fn household(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let prefix = address.to_bits() >> 64 << 64;
+            IpAddr::V6(Ipv6Addr::from_bits(prefix))
+        }
+        address => address,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use futures_util::FutureExt;
 
-    fn from(address: [u8; 4]) -> Newcomer {
+    fn from(address: impl Into<IpAddr>) -> Newcomer {
         Newcomer {
             address: Some(address.into()),
             ..Newcomer::default()
@@ -132,6 +144,21 @@ mod tests {
         let again = admission.admit(&here).expect("one has left");
         drop((second, third, again));
         assert_eq!(admission.clients(), 0);
+        assert!(admission.addresses.lock().is_empty());
+    }
+
+    #[test]
+    fn one_subscriber_is_one_address() {
+        let admission = Arc::new(Admission::new(9, Some(1)));
+        let subscriber = |last: u16| from([0x2001, 0xdb8, 0, 1, last, 0, 0, last]);
+        let one = admission.admit(&subscriber(1)).expect("the first");
+        assert_eq!(
+            admission.admit(&subscriber(2)).err(),
+            Some(Refusal::PerAddress)
+        );
+        let other = admission.admit(&from([0x2001, 0xdb8, 0, 2, 1, 0, 0, 1]));
+        assert!(other.is_ok());
+        drop((one, other));
         assert!(admission.addresses.lock().is_empty());
     }
 

@@ -67,8 +67,13 @@ impl End {
     }
 
     pub(super) fn cannot_start(error: &StartError) -> Self {
+        // No fault of the program, so another try may do, and nothing counts as a crash.
+        let code = match error {
+            StartError::Exhausted(_) => Close::TRY_LATER,
+            _ => Close::ERROR,
+        };
         End {
-            close: Close::new(Close::ERROR, format!("cannot start: {error}")),
+            close: Close::new(code, format!("cannot start: {error}")),
             label: "cannot_start".into(),
             exit: Some(Exit::Code(error.shell_status().into())),
         }

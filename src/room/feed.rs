@@ -7,6 +7,7 @@
 mod pace;
 mod packed;
 mod patience;
+mod relief;
 mod side;
 
 use std::collections::VecDeque;
@@ -27,6 +28,7 @@ use crate::frame::{ClientId, Kind};
 use crate::ws::codec;
 use patience::Care;
 pub(super) use patience::{Brink, LOOK, Patience};
+pub(super) use relief::{Burden, Debt};
 use side::Side;
 
 /// Pieces handed out for one write: as many as one `writev` takes well.
@@ -60,6 +62,27 @@ pub(crate) enum Next {
     Expelled(Close),
 }
 
+/// Why a client is closed before it has heard all that is held for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Expelled {
+    /// It is too far behind.
+    TooSlow,
+    /// What it has not heard takes memory that the server needs.
+    ShortOfMemory,
+}
+
+impl Expelled {
+    fn close(self) -> Close {
+        match self {
+            Expelled::TooSlow => too_slow(),
+            Expelled::ShortOfMemory => Close::new(
+                Close::TOO_SLOW,
+                "too slow for a server that is short of memory",
+            ),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Member {
     id: ClientId,
@@ -72,8 +95,10 @@ struct Member {
     waiting: bool,
     turn: Turn,
     care: Care,
-    /// To be closed at once, for being too slow.
-    expelled: bool,
+    /// To be closed at once, and why.
+    expelled: Option<Expelled>,
+    /// Entries of its side queue that it has written, or lost: it may wrap.
+    side_taken: u32,
     /// Pongs in its side queue.
     pongs: u8,
     /// It reads compressed frames.
@@ -93,9 +118,9 @@ impl Member {
     }
 
     /// The connection is to be closed before anything else, also when its socket is full.
-    fn expel(&mut self, turns: &mut Turns, wake: &mut Vec<Waker>) {
+    fn expel(&mut self, why: Expelled, turns: &mut Turns, wake: &mut Vec<Waker>) {
         turns.settle(&mut self.turn);
-        self.expelled = true;
+        self.expelled = Some(why);
         self.waiting = false;
         wake.extend(self.waker.take());
     }
@@ -176,7 +201,8 @@ impl Feed {
             waiting: false,
             turn: Turn::default(),
             care: Care::default(),
-            expelled: false,
+            expelled: None,
+            side_taken: 0,
             pongs: 0,
             packed: false,
             kicked: None,
@@ -199,9 +225,7 @@ impl Feed {
             self.lagging -= 1;
         }
         if member.cursor.at == self.fastest {
-            let end = self.backlog.end().at;
-            let cursors = self.members.iter().map(|(_, member)| member.cursor.at);
-            self.fastest = cursors.max().unwrap_or(end);
+            self.find_fastest();
         }
         self.trim_if_passed();
         self.wake_pumps(wake);
@@ -282,8 +306,8 @@ impl Feed {
         }
         let start = self.backlog.start();
         for (_, member) in &mut self.members {
-            if member.cursor.at < start && !member.expelled {
-                member.expel(&mut self.turns, wake);
+            if member.cursor.at < start && member.expelled.is_none() {
+                member.expel(Expelled::TooSlow, &mut self.turns, wake);
             }
         }
     }
@@ -317,7 +341,7 @@ impl Feed {
         let member = self.members.get_mut(key)?;
         member.keep(waker);
         self.turns.settle(&mut member.turn);
-        let close = member.expelled.then(too_slow);
+        let close = member.expelled.map(Expelled::close);
         self.wake_pumps(wake);
         close
     }
@@ -328,8 +352,8 @@ impl Feed {
         let Some(member) = self.members.get_mut(key) else {
             return Next::Wait;
         };
-        if member.expelled {
-            return Next::Expelled(too_slow());
+        if let Some(why) = member.expelled {
+            return Next::Expelled(why.close());
         }
         if member.cursor.at < self.backlog.start() {
             let Slow::Drop(name) = self.slow else {
@@ -423,6 +447,7 @@ impl Feed {
                 && let Some(entry) = member.side.pop_front()
             {
                 member.pongs -= u8::from(entry.pong);
+                member.side_taken = member.side_taken.wrapping_add(1);
                 member.side_cost -= entry.cost;
                 self.side_cost -= entry.cost;
             }
@@ -457,9 +482,19 @@ impl Feed {
         }
     }
 
+    /// The places of those who are to hear more.
+    fn cursors(&self) -> impl Iterator<Item = u64> {
+        let members = self.members.iter().map(|(_, member)| member);
+        let hearing = members.filter(|member| member.expelled.is_none());
+        hearing.map(|member| member.cursor.at)
+    }
+
     fn slowest(&self) -> u64 {
-        let cursors = self.members.iter().map(|(_, member)| member.cursor.at);
-        cursors.min().unwrap_or(self.backlog.end().at)
+        self.cursors().min().unwrap_or(self.backlog.end().at)
+    }
+
+    fn find_fastest(&mut self) {
+        self.fastest = self.cursors().max().unwrap_or(self.backlog.end().at);
     }
 
     /// The room has ended: everybody is closed behind what it has not heard yet.

@@ -77,6 +77,9 @@ pub enum Refusal {
     /// The room's program failed too often; only the server that saw it knows how.
     #[error("{}", .0.map_or("crash loop; again soon".to_owned(), |seen| seen.to_string()))]
     CrashLoop(Option<CrashLoop>),
+    /// The server has as much in memory as it may.
+    #[error("the server is short of memory and opens no rooms at present")]
+    ShortOfMemory,
     /// The server is draining, and the room does not live.
     #[error("the server is draining and opens no more rooms")]
     Draining,
@@ -109,6 +112,7 @@ impl Refusal {
             Refusal::NoMorePorts => "no_ports",
             Refusal::SpawnRate(_) => "spawn_rate",
             Refusal::CrashLoop(_) => "crash_loop",
+            Refusal::ShortOfMemory => "short_of_memory",
             Refusal::Draining => "draining",
             Refusal::Ending => "ending",
             Refusal::Elsewhere(_) => "elsewhere",
@@ -180,6 +184,8 @@ pub(super) struct Registry {
     draining: AtomicBool,
     /// Whether rooms may not be opened, until they may again.
     suspended: AtomicBool,
+    /// Whether rooms may not be opened for want of memory.
+    pub(super) short_of_memory: AtomicBool,
     /// Asked before a room is opened; none for a server alone.
     ownership: Option<Arc<dyn Ownership>>,
     flights: Flights,
@@ -195,7 +201,7 @@ impl fmt::Debug for Registry {
 
 /// The rooms of a server; clones share them.
 #[derive(Debug, Clone)]
-pub struct Rooms(Arc<Registry>);
+pub struct Rooms(pub(super) Arc<Registry>);
 
 impl Rooms {
     /// No rooms yet. Supervisors and pumps run on `tasks`. Without `ownership` all rooms are ours.
@@ -226,6 +232,7 @@ impl Rooms {
             next_id: AtomicU32::new(1),
             draining: AtomicBool::new(false),
             suspended: AtomicBool::new(false),
+            short_of_memory: AtomicBool::new(false),
             ownership,
             flights: Flights::default(),
         }))
@@ -475,6 +482,9 @@ impl Registry {
         }
         if self.suspended.load(Relaxed) {
             return Err(Refusal::Suspended);
+        }
+        if self.short_of_memory.load(Relaxed) {
+            return Err(Refusal::ShortOfMemory);
         }
         let crashes = self.crashes.check(name, tokio::time::Instant::now());
         crashes.map_err(|crashes| Refusal::CrashLoop(Some(crashes)))?;

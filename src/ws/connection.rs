@@ -19,6 +19,7 @@ use tokio::time::{Sleep, sleep_until};
 use tracing::debug;
 
 use super::codec::{self, Decoder, Event, Flow, Violation};
+use super::lease::Lease;
 use super::moment::Moment;
 use super::socket::Socket;
 use crate::room::{Begun, Close, Next, Piece, Place, Said};
@@ -92,6 +93,8 @@ pub struct Connection {
     /// Which of the client's messages that is.
     message: u16,
     timer: Pin<Box<Sleep>>,
+    /// What it holds until its socket is closed.
+    lease: Option<Lease>,
 }
 
 /// Control frames to be written at the next frame boundary, and how much of them was.
@@ -130,6 +133,7 @@ impl Connection {
             timer: Box::pin(sleep_until(
                 (now + options.ping.unwrap_or(CLOSE_TIME)).instant(),
             )),
+            lease: None,
             options,
         }
     }
@@ -138,6 +142,13 @@ impl Connection {
     #[must_use]
     pub fn inflating(mut self) -> Self {
         self.decoder.inflate();
+        self
+    }
+
+    /// Holds this until its socket is closed.
+    #[must_use]
+    pub fn leasing(mut self, lease: Option<Lease>) -> Self {
+        self.lease = lease;
         self
     }
 
@@ -164,6 +175,7 @@ impl Connection {
             message_begun: None,
             message: 0,
             timer: Box::pin(sleep_until((now + CLOSE_TIME).instant())),
+            lease: None,
             options,
         }
     }
@@ -530,5 +542,6 @@ mod tests {
         // tracker 8: one word more here is 128 bytes more for every idle client.
         let size = size_of::<Connection>();
         assert!(size <= 3 * 128 - 96 - 8, "{size}");
+        assert!(size_of::<Option<Lease>>() <= 8);
     }
 }

@@ -6,6 +6,7 @@
 pub mod codec;
 pub mod connection;
 pub mod deflate;
+pub mod lease;
 mod moment;
 pub mod socket;
 pub mod tls;

@@ -29,8 +29,9 @@ impl Moment {
 impl From<Instant> for Moment {
     fn from(instant: Instant) -> Self {
         let since = instant.saturating_duration_since(*BEGIN).as_nanos();
-        // 584 years are enough.
-        Moment(NonZeroU64::MIN.saturating_add(since as u64))
+        // 584 years are enough, and a token may be good for longer.
+        let since = u64::try_from(since).unwrap_or(u64::MAX);
+        Moment(NonZeroU64::MIN.saturating_add(since))
     }
 }
 
@@ -62,5 +63,7 @@ mod tests {
     fn for_ever_is_no_overflow() {
         let never = Moment::now() + Duration::MAX;
         assert!(never > Moment::now() + Duration::from_secs(1 << 30));
+        let far = Instant::now() + Duration::from_nanos(u64::MAX) + Duration::from_secs(1);
+        assert_eq!(Moment::from(far), never);
     }
 }

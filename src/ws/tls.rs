@@ -265,11 +265,16 @@ impl Tls {
             sealed,
             ..
         } = self;
-        // The last thing it has to say is an alert; a second one would be about nothing new.
-        if let Ok(ConnectionState::EncodeTlsData(mut data)) =
-            session.process_tls_records(rest).state
+        // The last thing it has to say is an alert, behind what it had said of a handshake before.
+        // Asked once more, it would have one about what it has complained of already.
+        let mut is_told = false;
+        while !is_told
+            && let Ok(ConnectionState::EncodeTlsData(mut data)) =
+                session.process_tls_records(rest).state
         {
-            let _ = put(sealed, |room| data.encode(room));
+            let start = sealed.len();
+            is_told = put(sealed, |room| data.encode(room)).is_err()
+                || is_alert(sealed.get(start..).unwrap_or_default());
         }
         // Nobody waits for it: whoever reads the error drops the stream.
         let _ = tcp.try_write(sealed);
@@ -428,6 +433,16 @@ impl Drop for Tls {
     fn drop(&mut self) {
         // Whatever ended it: the client shall not take it for an attack that cut it short.
         self.shut();
+    }
+}
+
+/// Whether this record is an alert (RFC 8446 sections 5.1 and 6). One that is sealed calls itself data, and nothing of
+/// a handshake is as short: two bytes, their type, and a tag.
+fn is_alert(record: &[u8]) -> bool {
+    match record {
+        [21, ..] => true,
+        [23, _, _, high, low, ..] => u16::from_be_bytes([*high, *low]) == 2 + 1 + 16,
+        _ => false,
     }
 }
 

@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import signal
+import ssl
 import subprocess
 import tempfile
 import threading
@@ -37,9 +38,11 @@ class Server:
                         self.listening.set()
         self.listening.set()
 
-    def get(self, path, listener="admin"):
-        url = f"http://{self.addresses[listener]}{path}"
-        with urllib.request.urlopen(url, timeout=DEADLINE) as answer:
+    def get(self, path, listener="admin", scheme="http", **headers):
+        request = urllib.request.Request(f"{scheme}://{self.addresses[listener]}{path}", headers=headers)
+        # Like the kubelet, it believes every certificate.
+        context = ssl._create_unverified_context() if scheme == "https" else None
+        with urllib.request.urlopen(request, timeout=DEADLINE, context=context) as answer:
             return answer.read().decode()
 
 
@@ -86,4 +89,18 @@ def alone():
     """Of one whose API server does not answer."""
     identity = {"POD_NAME": "pod", "POD_NAMESPACE": "games", "POD_UID": "0-0-0", "POD_IP": "127.0.0.1"}
     with tempfile.TemporaryDirectory() as name:
-        yield identified(pathlib.Path(name), KUBECONFIG, identity)
+        directory = pathlib.Path(name)
+        flags, env = identified(directory, KUBECONFIG, identity)
+        yield flags + secrets(directory), env
+
+
+def secrets(directory):
+    """What Secrets would hold: a certificate, which is its own authority, and what tokens are signed with."""
+    key, chain, tokens = directory / "tls.key", directory / "tls.crt", directory / "tokens"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+         "-keyout", key, "-out", chain, "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    tokens.write_text("a secret that signs the tokens of the tests\n")
+    return [f"--tls-cert={chain}", f"--tls-key={key}", f"--tls-client-ca={chain}", f"--auth-jwt={tokens}"]

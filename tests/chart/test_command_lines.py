@@ -90,8 +90,29 @@ def test_probes_and_ports_lead_to_where_it_listens(container, spec):
     for name, flag in (("http", "--addr"), ("admin", "--admin-addr"), ("peer", "--peer-addr")):
         if name in ports or value(container, flag):
             assert value(container, flag) == f"0.0.0.0:{ports[name]}"
-    assert container["livenessProbe"]["httpGet"] == {"path": "/health", "port": "http"}
-    assert container["readinessProbe"]["httpGet"] == {"path": "/ready", "port": "http"}
+    assert container["livenessProbe"]["httpGet"] == {"path": "/health", "port": "admin"}
+    assert container["readinessProbe"]["httpGet"] == {"path": "/ready", "port": "admin"}
+
+
+# Flags that name files, which somebody must have mounted.
+FILES = ("--tls-cert", "--tls-key", "--tls-client-ca", "--auth-jwt", "--peer-secret-file")
+
+
+@pytest.mark.parametrize(("container", "spec"), ALL)
+def test_files_that_flags_name_are_mounted_for_reading(container, spec):
+    volumes = {volume["name"]: volume for volume in spec.get("volumes", [])}
+    for flag in FILES:
+        if (path := value(container, flag)) is None:
+            continue
+        directory, _, name = path.rpartition("/")
+        mounts = [mount for mount in container["volumeMounts"] if mount["mountPath"] == directory]
+        assert len(mounts) == 1 and mounts[0]["readOnly"], flag
+        volume = volumes[mounts[0]["name"]]
+        if secret := volume.get("secret"):
+            assert secret["defaultMode"] & ~0o444 == 0
+            assert name in [item["path"] for item in secret.get("items", [{"path": name}])]
+        else:
+            assert flag == "--auth-jwt" and "configMap" in volume
 
 
 @pytest.mark.parametrize(("container", "spec"), ALL)
@@ -107,4 +128,5 @@ def test_the_server_takes_these_words(container, spec, binary):
         if "--" in words_of(container):
             words += ["--", "cat"]
         with serving(binary, *words, env=env) as server:
-            assert "ok" in server.get("/health", "public")
+            # As the kubelet does.
+            assert "ok" in server.get("/health", container["livenessProbe"]["httpGet"]["port"])

@@ -80,6 +80,20 @@ def test_helm_finds_nothing_to_say(values):
         ("cluster.peer.secrets={short}", "cluster/peer/secrets/0"),
         ("cluster.claims=fenced,cluster.fenceMargin=40", "more than half"),
         ("server.extraArgs={--drain-timeout=1h}", "value of its own"),
+        ("server.extraArgs={--tls-cert=/x}", "value of its own"),
+        ("server.extraArgs={--limit-memory=1GiB}", "value of its own"),
+        ("gateway.extraArgs={--trusted-proxy=10.0.0.1}", "value of its own"),
+        ("tls.clientCa.existingSecret=x", "set tls.existingSecret too"),
+        ("auth.jwt.existingSecret=x,auth.jwt.existingConfigMap=y", "contradict each other"),
+        ("auth.jwt.existingSecret=x,auth.url=http://auth/", "exclude each other"),
+        ("auth.jwt.leeway=5", "does nothing without keys"),
+        ("auth.copy={x-user}", "do nothing without auth.url"),
+        ("auth.url=http://auth/", "add --same-origin"),
+        ("auth.url=http://auth/,gateway.enabled=true,server.extraArgs={--same-origin}", "to gateway.extraArgs"),
+        ("auth.jwt.existingSecret=x,auth.jwt.cookie=y", "to server.extraArgs"),
+        ("program.mode=connect,program.port=1,program.limits.memory=1GiB", "program.resources"),
+        ("server.basePath=games", "server/basePath"),
+        ("program.spawnRate=20", "program/spawnRate"),
         ("server.drainTimeout=5m", "got string, want integer"),
         ("commonLabels.app\\.kubernetes\\.io/name=x", "invalid propertyName"),
     ],
@@ -104,11 +118,24 @@ def test_contradictions_are_refused_with_what_to_do(flags, words):
         ("cluster.route=reject", "clients that do not follow"),
         ("cluster.enabled=false", "protects nothing"),
         ("rbac.create=false", "no pod becomes ready"),
+        ("tls.existingSecret=x,ingress.enabled=true", "backend-protocol=HTTPS"),
+        ("tls.existingSecret=x,httpRoute.enabled=true", "BackendTLSPolicy"),
     ],
 )
 def test_notes_warn(flags, warning):
     text = render.notes(None, "--set", flags)
     assert [line for line in text.splitlines() if line.startswith("WARNING: ") and warning in line]
+
+
+def test_what_has_no_cookies_needs_no_pages():
+    render.helm(None, "--set", "auth.url=http://auth/,auth.forward={authorization}")
+    render.helm(None, "--set", "auth.jwt.existingConfigMap=keys")
+
+
+def test_notes_lead_through_tls_and_below_the_base_path():
+    text = render.notes(None, "--set", "tls.existingSecret=x,server.basePath=/games")
+    assert "wss://demo-scalesocket.games.svc:80/games/<room>" in text
+    assert "wss://127.0.0.1:9000/games/lobby" in text
 
 
 def test_notes_of_the_default_warn_of_nothing_and_say_where_to_go():

@@ -110,6 +110,7 @@ const CONTRADICTIONS: &[(&str, &str, &str)] = &[
         "--redirect-addr",
         "127.0.0.1:80",
     ),
+    ("--proxy-protocol", "--proxy-protocol", "--trusted-proxy"),
     (
         "--max-message 4GiB --frame=gwsocket",
         "--max-message",

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use scalesocket::cli::{Cache, Keep, LogFormat, Proxy, Refuse, Restart, Slow, Stderr};
+use scalesocket::cli::{Cache, Keep, LogFormat, Memory, Proxy, Refuse, Restart, Slow, Stderr};
 
 use super::*;
 
@@ -244,6 +244,11 @@ const FORMS: &[(&str, Holds)] = &[
     ("--backlog 64k", |c| c.backlog == 65536),
     ("--backlog 64kB", |c| c.backlog == 64_000),
     ("--backlog 1.5Mi", |c| c.backlog == 1_572_864),
+    ("", |c| c.memory == Memory::Half),
+    ("--memory 64MiB", |c| c.memory == Memory::Limit(64 << 20)),
+    ("--memory 16MiB", |c| c.memory == Memory::Limit(16 << 20)),
+    ("--memory 2GB", |c| c.memory == Memory::Limit(2_000_000_000)),
+    ("--memory 0", |c| c.memory == Memory::NoLimit),
     ("--inbox 1M", |c| c.inbox == 1 << 20),
     ("--inbox 1MB", |c| c.inbox == 1_000_000),
     ("--inbox 1", |c| c.inbox == 1),
@@ -303,9 +308,17 @@ const FORMS: &[(&str, Holds)] = &[
             |address: &str, length| Proxy::Network(address.parse().expect("an address"), length);
         c.front.trusted_proxy == [network("10.0.0.0", 8), network("2001:db8::", 32)]
     }),
+    ("--trusted-proxy ::ffff:10.0.0.0/104,::ffff:10.0.0.1", |c| {
+        let network = |length| Proxy::Network("10.0.0.0".parse().expect("an address"), length);
+        let one = Proxy::Network("10.0.0.1".parse().expect("an address"), 32);
+        c.front.trusted_proxy == [network(8), one]
+    }),
     ("--trusted-proxy loopback --trusted-proxy unix,::1", |c| {
         let one = Proxy::Network("::1".parse().expect("an address"), 128);
         c.front.trusted_proxy == [Proxy::Loopback, Proxy::Unix, one]
+    }),
+    ("--proxy-protocol --trusted-proxy unix", |c| {
+        c.front.proxy_protocol && c.front.trusted_proxy == [Proxy::Unix]
     }),
     ("--base-path /games", |c| c.front.base_path == "/games"),
     ("--base-path /a.b/c_d/", |c| c.front.base_path == "/a.b/c_d"),
@@ -437,6 +450,10 @@ const BAD: &[&str] = &[
     "--backlog 4MM",
     "--backlog big",
     "--backlog 2000GiB",
+    "--memory half",
+    "--memory 1MiB",
+    "--memory 16777215",
+    "--memory 50%",
     "--inbox 0",
     "--slow wait",
     "--stall-timeout 0",
@@ -458,7 +475,12 @@ const BAD: &[&str] = &[
 
 #[test]
 fn every_documented_form_means_what_the_reference_says() {
-    for (flags, holds) in FORMS.iter().chain(identity::FORMS).chain(cage::FORMS) {
+    for (flags, holds) in FORMS
+        .iter()
+        .chain(identity::FORMS)
+        .chain(cage::FORMS)
+        .chain(door::FORMS)
+    {
         let config = config(&with_cat(flags));
         assert!(holds(&config), "{flags}: {config:#?}");
     }
@@ -466,7 +488,12 @@ fn every_documented_form_means_what_the_reference_says() {
 
 #[test]
 fn a_variable_means_what_its_flag_means() {
-    for (flags, holds) in FORMS.iter().chain(identity::FORMS).chain(cage::FORMS) {
+    for (flags, holds) in FORMS
+        .iter()
+        .chain(identity::FORMS)
+        .chain(cage::FORMS)
+        .chain(door::FORMS)
+    {
         let variables = as_variables(flags);
         let line = if flags.contains("--connect") {
             ""
@@ -480,7 +507,12 @@ fn a_variable_means_what_its_flag_means() {
 
 #[test]
 fn a_bad_value_is_refused_in_one_sentence_that_names_it() {
-    for flags in BAD.iter().chain(identity::BAD).chain(cage::BAD) {
+    for flags in BAD
+        .iter()
+        .chain(identity::BAD)
+        .chain(cage::BAD)
+        .chain(door::BAD)
+    {
         let sentence = refused(&with_cat(flags));
         let flag = flags.split([' ', '=']).next().unwrap_or_default();
         let flag = match flag {
@@ -499,7 +531,12 @@ fn a_bad_value_is_refused_in_one_sentence_that_names_it() {
 
 #[test]
 fn a_bad_variable_is_refused_by_its_own_name() {
-    for flags in BAD.iter().chain(identity::BAD).chain(cage::BAD) {
+    for flags in BAD
+        .iter()
+        .chain(identity::BAD)
+        .chain(cage::BAD)
+        .chain(door::BAD)
+    {
         let variables = as_variables(flags);
         let sentence = refused_in(&borrowed(&variables), "cat");
         let [(name, _)] = &variables[..] else {
@@ -527,6 +564,7 @@ fn every_flag_and_every_value_is_tried_above() {
                     .iter()
                     .chain(identity::FORMS)
                     .chain(cage::FORMS)
+                    .chain(door::FORMS)
                     .any(|(line, _)| tried(line))
                     || tried_in_fleets(&flag),
                 "no form of {flag}"
@@ -536,6 +574,7 @@ fn every_flag_and_every_value_is_tried_above() {
                     BAD.iter()
                         .chain(identity::BAD)
                         .chain(cage::BAD)
+                        .chain(door::BAD)
                         .any(|line| tried(line))
                         || spoilt_in_fleets(&flag),
                     "no bad value of {flag}"

@@ -61,6 +61,9 @@ pub(super) const FORMS: &[(&str, Holds)] = &[
     ("--auth-jwt k --auth-cookie s --origin *", |c| {
         token(c).is_some_and(|token| token.1 == Some("s"))
     }),
+    ("--auth-jwt k --auth-cookie s --origin *,null", |c| {
+        token(c).is_some_and(|token| token.1 == Some("s"))
+    }),
     (
         "--auth-jwt k --auth-aud us,we --auth-iss https://a/,b --auth-leeway 1.5",
         |c| {

@@ -5,8 +5,10 @@ mod cage;
 mod cluster;
 mod contradictions;
 mod docs;
+mod door;
 mod environment;
 mod forms;
+mod health;
 mod identity;
 mod words;
 

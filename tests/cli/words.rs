@@ -273,9 +273,16 @@ fn probe_knows_where_to_ask() {
         "probe 'http://x:80/a b'",
         "probe unix:",
         "probe --timeout 0",
+        "probe --pid 0",
+        "probe --pid 1 http://x/",
     ] {
         refused(line);
     }
+    let found = parse_in(&[], "probe --pid 1 --timeout 2s");
+    assert!(
+        matches!(found, Ok(Command::ProbeProcess { pid: 1, timeout }) if timeout == secs(2)),
+        "{found:?}"
+    );
 }
 
 /// A word as people and their mistakes write them, or any bytes at all.

@@ -6,6 +6,8 @@
 //! kernel that can.
 #![cfg(target_os = "linux")]
 
+mod edges;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -102,6 +102,19 @@ async fn what_a_trusted_proxy_cannot_mean_is_400() {
 }
 
 #[tokio::test]
+async fn a_long_way_costs_no_more_than_the_bytes_that_tell_of_it() {
+    let server = serve("--trusted-proxy loopback cat").await;
+    let (hops, host) = (",".repeat(15_000), "a".repeat(15_000));
+    for way in [hops.clone(), format!("{hops}127.0.0.1")] {
+        let door = server.door("/x").header("X-Forwarded-For", &way);
+        door.header("X-Forwarded-Host", &host).join().await;
+    }
+    // A host for each of the hops would be 225 MB.
+    let most = server.peak_memory_bytes();
+    assert!(most < 100 << 20, "{most} bytes");
+}
+
+#[tokio::test]
 async fn limits_of_an_address_are_those_of_the_client_behind_the_proxy() {
     let server = serve("--trusted-proxy loopback --max-clients-per-ip 1 cat").await;
     let from = |address: &str| server.door("/x").header("X-Forwarded-For", address);
@@ -250,10 +263,25 @@ async fn pages_of_others_read_nothing() {
 
 #[tokio::test]
 async fn no_page_of_another_origin_drains_the_server() {
-    let server = serve("--admin-addr 127.0.0.1:0 cat").await;
-    let admin = &server.addresses(Some("admin"))[0];
-    let evil = [("Origin", "https://evil.example")];
-    let answer = server.request_at(admin, "POST", "/drain", &evil).await;
-    assert_eq!(answer.status, 403);
-    assert_eq!(server.get("/ready").await.status, 200);
+    // Whoever lets every page into rooms has not let it do that.
+    for rule in [
+        "",
+        "--origin *",
+        "--origin null",
+        "--origin https://listed.example",
+    ] {
+        let server = serve(format!("--admin-addr 127.0.0.1:0 --api {rule} cat")).await;
+        let admin = &server.addresses(Some("admin"))[0];
+        for evil in ["https://evil.example", "null"] {
+            let evil = [("Origin", evil)];
+            let answer = server.request_at(admin, "POST", "/drain", &evil).await;
+            assert_eq!(answer.status, 403, "{rule} {evil:?}");
+        }
+        assert_eq!(server.get("/ready").await.status, 200);
+        // Pages of lobbies are meant for every page then.
+        let evil = [("Origin", "https://evil.example")];
+        let answer = server.request_at(admin, "GET", "/api/rooms", &evil).await;
+        let expected = if rule == "--origin *" { 200 } else { 403 };
+        assert_eq!(answer.status, expected, "{rule}");
+    }
 }

@@ -1,5 +1,6 @@
 //! Who is let in by a token, until when, into which rooms; and that nobody behind the door sees it.
 
+mod algorithms;
 mod service;
 
 use std::path::PathBuf;
@@ -9,8 +10,6 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use nix::sys::signal::Signal;
 use ring::hmac;
-use ring::rand::SystemRandom;
-use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -189,9 +188,11 @@ async fn without_a_good_token_nobody_comes_in() {
 #[tokio::test]
 async fn the_connection_is_closed_when_the_token_expires() {
     let (server, _keys) = guarded("--metrics cat").await;
-    let end = now() + 1.5;
     let mut people = Vec::new();
+    let mut end = 0.0;
     for _ in 0..20 {
+        // Each their own, so that on a busy machine nobody comes too late for what all have.
+        end = now() + 2.5;
         let bearer = bearer(json!({"exp": end}));
         people.push(
             server
@@ -403,55 +404,6 @@ async fn audience_and_issuer_are_asked_for() {
 }
 
 #[tokio::test]
-async fn a_set_of_keys_believes_tokens_of_each_by_its_name() {
-    let random = SystemRandom::new();
-    let curve = &ECDSA_P256_SHA256_FIXED_SIGNING;
-    let p256 = EcdsaKeyPair::generate_pkcs8(curve, &random).unwrap();
-    let p256 = EcdsaKeyPair::from_pkcs8(curve, p256.as_ref(), &random).unwrap();
-    let ed = Ed25519KeyPair::generate_pkcs8(&random).unwrap();
-    let ed = Ed25519KeyPair::from_pkcs8(ed.as_ref()).unwrap();
-    let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
-    let point = p256.public_key().as_ref();
-    let set = json!({"keys": [
-        {"kty": "EC", "crv": "P-256", "kid": "one", "x": encode(&point[1..33]), "y": encode(&point[33..])},
-        {"kty": "OKP", "crv": "Ed25519", "kid": "two", "x": encode(ed.public_key().as_ref())},
-        {"kty": "oct", "kid": "three", "k": encode(SECRET.as_bytes())},
-    ]});
-    let (_directory, file) = keys(&set.to_string());
-    let server = serve(format!("--auth-jwt {} cat", file.display())).await;
-    let by_p256 = |message: &[u8]| p256.sign(&random, message).unwrap().as_ref().to_vec();
-    let by_ed = |message: &[u8]| ed.sign(message).as_ref().to_vec();
-    for (token, good) in [
-        (
-            signed(&json!({"alg": "ES256", "kid": "one"}), json!({}), by_p256),
-            true,
-        ),
-        (
-            signed(&json!({"alg": "EdDSA", "kid": "two"}), json!({}), by_ed),
-            true,
-        ),
-        (signed(&json!({"alg": "EdDSA"}), json!({}), by_ed), true),
-        (
-            signed(&json!({"alg": "EdDSA", "kid": "one"}), json!({}), by_ed),
-            false,
-        ),
-        (
-            signed(&json!({"alg": "ES256", "kid": "two"}), json!({}), by_p256),
-            false,
-        ),
-        (token(json!({})), true),
-    ] {
-        let door = server
-            .door("/x")
-            .header("Authorization", &format!("Bearer {token}"));
-        match good {
-            true => drop(door.join().await),
-            false => says(&door.refused(401).await, "token_invalid"),
-        }
-    }
-}
-
-#[tokio::test]
 async fn new_keys_are_in_force_at_once_and_broken_ones_never() {
     let (directory, file) = keys(SECRET);
     let server = serve(format!("--auth-jwt {} cat", file.display())).await;
@@ -549,7 +501,7 @@ async fn operators_need_no_token_on_their_own_listener() {
 #[tokio::test]
 async fn a_listener_of_events_hears_of_its_rooms_until_its_token_expires() {
     let (server, _keys) = guarded("--api cat").await;
-    let short = token(json!({"exp": now() + 0.5}));
+    let short = token(json!({"exp": now() + 2.0}));
     let until_the_end = server.get(&format!("/api/events?token={short}")).await;
     assert_eq!(until_the_end.status, 200);
     assert!(

@@ -162,6 +162,24 @@ async fn probe_says_by_its_exit_whether_the_server_is_well() {
 }
 
 #[tokio::test]
+async fn probe_finds_out_by_itself_where_a_process_listens() {
+    let directory = temporary();
+    let socket = directory.path().join("socket");
+    let server = serve(&format!("--addr unix:{} cat", socket.display())).await;
+    let asks = format!("probe --pid {}", server.pid());
+    assert!(fails(&asks).await.status.success());
+    // Another process than a server, and one that is gone.
+    assert!(
+        !fails(&format!("probe --pid {}", std::process::id()))
+            .await
+            .status
+            .success()
+    );
+    drop(server);
+    assert!(!fails(&asks).await.status.success());
+}
+
+#[tokio::test]
 async fn install_puts_the_binary_there() {
     let directory = temporary();
     let told = fails(&format!("install {}", directory.path().display())).await;

@@ -81,7 +81,17 @@ async fn the_protocol_agreed_on_is_http_1() {
         panic!("not over TLS");
     };
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
-    assert!(offering(&[b"h2"]).connects().await.is_err());
+    // And who insists on another is told so, in either version.
+    for version in [&TLS12, &TLS13] {
+        let mut trust = site.authority.trust_with(&[version], None);
+        trust.alpn_protocols = vec![b"h2".to_vec()];
+        let refused = server.door("/x").trusting(trust).connects().await;
+        let told = format!("{:?}", refused.err());
+        assert!(
+            told.contains("NoApplicationProtocol"),
+            "{version:?}: {told}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -387,6 +397,34 @@ async fn a_mounted_secret_that_is_swapped_is_followed() {
 }
 
 #[tokio::test]
+async fn the_metrics_tell_when_the_first_certificate_expires() {
+    let site = Site::new();
+    let directory = site.directory.path();
+    let until = |name: &str, year| {
+        let pair = site.authority.server_until("localhost", year);
+        pair.write(directory, name)
+    };
+    until("server", 2031);
+    let (chain, key) = until("other", 2033);
+    let line = format!(
+        "--tls-cert {} --tls-key {} --metrics cat",
+        chain.display(),
+        key.display()
+    );
+    let server = site.serve(&line).await;
+    let name = "scalesocket_tls_certificate_not_after_timestamp_seconds";
+    let shows = async |seconds: u64| {
+        let line = format!("{name} {seconds}");
+        server.waits_for_metric(&line, |shown| shown == line).await;
+    };
+    shows(1_924_992_000).await;
+    // Of those that are there now, the other is the first.
+    until("server", 2035);
+    server.logged("certificates replaced").await;
+    shows(1_988_150_400).await;
+}
+
+#[tokio::test]
 async fn of_several_certificates_a_client_gets_the_one_for_its_host() {
     let site = Site::new();
     let other = site.authority.server(&["other.example"]);
@@ -617,6 +655,24 @@ async fn a_probe_asks_over_tls_where_tls_is_spoken() {
     assert!(asks(format!("https://{host}/health")).await);
     assert!(!asks(format!("https://{host}/nothing")).await);
     assert!(!asks(format!("http://{host}/health")).await);
+}
+
+#[tokio::test]
+async fn a_probe_knows_that_nothing_but_a_certificate_of_its_own_is_missing() {
+    use scalesocket::probe::{Target, probe, wants_certificate};
+
+    let site = Site::new();
+    let ca = site.path("ca.crt");
+    std::fs::write(&ca, Authority::new().pem()).unwrap();
+    let wanting = format!("--tls-client-ca {} cat", ca.display());
+    let wanting = site.serve(&wanting).await;
+    let content = site.serve("cat").await;
+    for (server, path, missing) in [(&wanting, "/health", true), (&content, "/nothing", false)] {
+        let target = Target::Tls(server.address().host());
+        let asked = tokio::task::spawn_blocking(move || probe(&target, path, PATIENCE));
+        let error = asked.await.unwrap().unwrap_err();
+        assert_eq!(wants_certificate(&error), missing, "{error:#}");
+    }
 }
 
 #[tokio::test]

@@ -57,6 +57,13 @@ impl Authority {
         self.sign(CertificateParams::new(names).expect("parameters"))
     }
 
+    /// For a server of this name, until the first day of that year.
+    pub fn server_until(&self, name: &str, year: i32) -> Pair {
+        let mut params = CertificateParams::new([name.to_owned()]).expect("parameters");
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        self.sign(params)
+    }
+
     /// For a client of this name.
     pub fn client(&self, name: &str, uri: Option<&str>) -> Pair {
         let mut params = CertificateParams::new([]).expect("parameters");

@@ -49,6 +49,13 @@ impl Diary {
         found.map(|(at, line)| (at, line.clone()))
     }
 
+    /// The lines of the log that contain this.
+    pub fn lines_with(&self, part: &str) -> Vec<String> {
+        let pages = self.pages();
+        let lines = pages.log.iter().filter(|line| line.contains(part));
+        lines.cloned().collect()
+    }
+
     pub fn log(&self) -> Vec<String> {
         self.pages().log.clone()
     }

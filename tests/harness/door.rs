@@ -20,6 +20,7 @@ pub struct Door<'a> {
     receive_buffer: Option<u32>,
     address: Address,
     trust: Option<Arc<ClientConfig>>,
+    first: Vec<u8>,
 }
 
 impl<'a> Door<'a> {
@@ -33,6 +34,7 @@ impl<'a> Door<'a> {
             receive_buffer: None,
             address,
             trust,
+            first: Vec::new(),
         }
     }
 
@@ -71,10 +73,17 @@ impl<'a> Door<'a> {
         self
     }
 
+    /// Someone who says this before anything else, TLS too.
+    pub fn first(mut self, bytes: &[u8]) -> Self {
+        self.first = bytes.to_vec();
+        self
+    }
+
     /// A connection, TLS included.
     pub async fn connects(&self) -> std::io::Result<Socket> {
         let connect = async {
-            let socket = Socket::connect(&self.address, self.receive_buffer).await?;
+            let mut socket = Socket::connect(&self.address, self.receive_buffer).await?;
+            tokio::io::AsyncWriteExt::write_all(&mut socket, &self.first).await?;
             match &self.trust {
                 Some(trust) => socket.secured(Arc::clone(trust), "localhost").await,
                 None => Ok(socket),

@@ -61,9 +61,10 @@ impl Server {
 
     /// Whom people trust, if they speak TLS at that address.
     pub fn trust(&self, address: &Address) -> Option<Arc<ClientConfig>> {
+        let trust = self.trust.clone()?;
         let secure = !self.addresses(Some("redirect")).contains(address)
             && !self.addresses(Some("admin")).contains(address);
-        self.trust.clone().filter(|_| secure)
+        secure.then_some(trust)
     }
 
     /// A page of the diary for one more person.
@@ -124,7 +125,9 @@ impl Server {
 
     /// Where it listens, in the order of the log; `role` is `admin` or nothing.
     pub fn addresses(&self, role: Option<&str>) -> Vec<Address> {
-        let lines = self.log();
+        // Everybody who comes in asks, and logs are long: somebody who has connected and still
+        // reads one may find that the server waits no longer for the request.
+        let lines = self.diary.lines_with(r#""message":"listening""#);
         let events = lines
             .iter()
             .filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -310,6 +313,11 @@ impl Server {
     /// Memory that is the server's own: anonymous pages.
     pub fn memory_bytes(&self) -> u64 {
         processes::status_bytes(self.pid(), "RssAnon").unwrap_or_default()
+    }
+
+    /// The most that it has ever held.
+    pub fn peak_memory_bytes(&self) -> u64 {
+        processes::status_bytes(self.pid(), "VmHWM").unwrap_or_default()
     }
 
     pub fn descriptors(&self) -> usize {

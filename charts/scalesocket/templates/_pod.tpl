@@ -55,8 +55,144 @@ annotations:
 - --peer-secret-file=/etc/scalesocket/peer/{{ $v.cluster.peer.secretKey }}
 {{- end }}
 {{- end }}
+{{- include "scalesocket.doorArgs" .root }}
 {{- range .extraArgs }}
 - {{ . | quote }}
+{{- end }}
+{{- end }}
+
+{{/* The door's: on pods with rooms too where there is a gateway, because the port is there. */}}
+{{- define "scalesocket.doorArgs" -}}
+{{- $v := .Values }}
+{{- with $v.server.basePath }}
+- --base-path={{ . }}
+{{- end }}
+{{- with $v.server.hosts }}
+- --host={{ join "," . }}
+{{- end }}
+{{- with $v.server.trustedProxies }}
+- --trusted-proxy={{ join "," . }}
+{{- end }}
+{{- if $v.tls.existingSecret }}
+- --tls-cert=/etc/scalesocket/tls/tls.crt
+- --tls-key=/etc/scalesocket/tls/tls.key
+{{- if $v.tls.clientCa.existingSecret }}
+- --tls-client-ca=/etc/scalesocket/client-ca/{{ $v.tls.clientCa.key }}
+{{- end }}
+{{- end }}
+{{- with $v.auth.jwt }}
+{{- if or .existingSecret .existingConfigMap }}
+- --auth-jwt=/etc/scalesocket/jwt/{{ .key }}
+{{- with .cookie }}
+- {{ printf "--auth-cookie=%s" . | quote }}
+{{- end }}
+{{- with .audiences }}
+- {{ printf "--auth-aud=%s" (join "," .) | quote }}
+{{- end }}
+{{- with .issuers }}
+- {{ printf "--auth-iss=%s" (join "," .) | quote }}
+{{- end }}
+{{- with .leeway }}
+- --auth-leeway={{ int . }}s
+{{- end }}
+{{- end }}
+{{- end }}
+{{- with $v.auth }}
+{{- if .url }}
+- {{ printf "--auth-url=%s" .url | quote }}
+{{- with .forward }}
+- --auth-forward={{ join "," . }}
+{{- end }}
+{{- with .userHeader }}
+- --auth-user-header={{ . }}
+{{- end }}
+{{- with .copy }}
+- --auth-copy={{ join "," . }}
+{{- end }}
+- --auth-timeout={{ int .timeout }}s
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* What of the door is in files. */}}
+{{- define "scalesocket.doorMounts" -}}
+{{- $v := .Values }}
+{{- if $v.tls.existingSecret }}
+- name: tls
+  mountPath: /etc/scalesocket/tls
+  readOnly: true
+{{- if $v.tls.clientCa.existingSecret }}
+- name: client-ca
+  mountPath: /etc/scalesocket/client-ca
+  readOnly: true
+{{- end }}
+{{- end }}
+{{- if or $v.auth.jwt.existingSecret $v.auth.jwt.existingConfigMap }}
+- name: jwt
+  mountPath: /etc/scalesocket/jwt
+  readOnly: true
+{{- end }}
+{{- end }}
+
+{{- define "scalesocket.doorVolumes" -}}
+{{- $v := .Values }}
+{{- if $v.tls.existingSecret }}
+- name: tls
+  secret:
+    secretName: {{ $v.tls.existingSecret }}
+    defaultMode: 0440
+{{- with $v.tls.clientCa }}
+{{- if .existingSecret }}
+- name: client-ca
+  secret:
+    secretName: {{ .existingSecret }}
+    defaultMode: 0440
+    items:
+      - key: {{ .key }}
+        path: {{ .key }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- with $v.auth.jwt }}
+{{- if .existingSecret }}
+- name: jwt
+  secret:
+    secretName: {{ .existingSecret }}
+    defaultMode: 0440
+{{- else if .existingConfigMap }}
+- name: jwt
+  configMap:
+    name: {{ .existingConfigMap }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* The program's cage. With `connect` there is no process of ours to confine. */}}
+{{- define "scalesocket.cage" -}}
+{{- with .Values.program }}
+{{- if ne .mode "connect" }}
+{{- with .nice }}
+- --nice={{ int . }}
+{{- end }}
+{{- with .limits.memory }}
+- --limit-memory={{ . }}
+{{- end }}
+{{- with .limits.cpuSeconds }}
+- --limit-cpu-seconds={{ int . }}
+{{- end }}
+{{- with .limits.files }}
+- --limit-files={{ int . }}
+{{- end }}
+{{- with .limits.processes }}
+- --limit-processes={{ int . }}
+{{- end }}
+{{- end }}
+{{- with .spawnRate }}
+- --spawn-rate={{ . }}
+{{- end }}
+{{- if ne (int .crashLimit) 5 }}
+- --crash-limit={{ int .crashLimit }}
+{{- end }}
 {{- end }}
 {{- end }}
 
@@ -78,12 +214,12 @@ ports:
 livenessProbe:
   httpGet:
     path: /health
-    port: http
+    port: admin
   {{- toYaml $v.livenessProbe | nindent 2 }}
 readinessProbe:
   httpGet:
     path: /ready
-    port: http
+    port: admin
   {{- toYaml $v.readinessProbe | nindent 2 }}
 {{- if $v.server.preStop }}
 lifecycle:
@@ -220,6 +356,9 @@ spec:
         - {{ get (dict "install" "/opt/scalesocket/scalesocket" "volume" "/opt/scalesocket/usr/local/bin/scalesocket") $mode | default "/usr/local/bin/scalesocket" }}
       args:
         {{- include "scalesocket.args" (dict "root" . "maxRooms" (int $v.server.maxRooms) "routeTimeout" $v.cluster.routeTimeout "extraArgs" $v.server.extraArgs) | trim | nindent 8 }}
+        {{- with include "scalesocket.cage" . | trim }}
+        {{- . | nindent 8 }}
+        {{- end }}
         {{- if eq $mode "connect" }}
         - --connect=127.0.0.1:{{ $v.program.port }}
         {{- else }}
@@ -246,7 +385,8 @@ spec:
       resources:
         {{- toYaml . | nindent 8 }}
       {{- end }}
-      {{- if or (include "scalesocket.proxies" .) (has $mode (list "install" "volume")) $v.extraVolumeMounts }}
+      {{- $doorMounts := include "scalesocket.doorMounts" . | trim }}
+      {{- if or (include "scalesocket.proxies" .) (has $mode (list "install" "volume")) $doorMounts $v.extraVolumeMounts }}
       volumeMounts:
         {{- if include "scalesocket.proxies" . }}
         - name: peer
@@ -258,6 +398,9 @@ spec:
           mountPath: /opt/scalesocket
           readOnly: true
         {{- end }}
+        {{- with $doorMounts }}
+        {{- . | nindent 8 }}
+        {{- end }}
         {{- with $v.extraVolumeMounts }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
@@ -265,7 +408,8 @@ spec:
     {{- with $v.extraContainers }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
-  {{- if or (include "scalesocket.proxies" .) (ne $mode "image") $v.extraVolumes }}
+  {{- $doorVolumes := include "scalesocket.doorVolumes" . | trim }}
+  {{- if or (include "scalesocket.proxies" .) (ne $mode "image") $doorVolumes $v.extraVolumes }}
   volumes:
     {{- if include "scalesocket.proxies" . }}
     {{- include "scalesocket.peerVolume" . | trim | nindent 4 }}
@@ -282,6 +426,9 @@ spec:
       image:
         reference: {{ include "scalesocket.ownImage" . | quote }}
         pullPolicy: {{ $v.image.pullPolicy }}
+    {{- end }}
+    {{- with $doorVolumes }}
+    {{- . | nindent 4 }}
     {{- end }}
     {{- with $v.extraVolumes }}
     {{- toYaml . | nindent 4 }}
@@ -317,6 +464,12 @@ spec:
         - name: peer
           mountPath: /etc/scalesocket/peer
           readOnly: true
+        {{- with include "scalesocket.doorMounts" . | trim }}
+        {{- . | nindent 8 }}
+        {{- end }}
   volumes:
     {{- include "scalesocket.peerVolume" . | trim | nindent 4 }}
+    {{- with include "scalesocket.doorVolumes" . | trim }}
+    {{- . | nindent 4 }}
+    {{- end }}
 {{- end }}

@@ -49,6 +49,11 @@
 (sum(scalesocket_rooms{ {{- $of -}} } unless on(pod) (scalesocket_draining{ {{- $of -}} } == 1)) or vector(0)) + {{ int .Values.autoscaling.spareRooms }}
 {{- end }}
 
+{{/* The Service's port by name, for who leads there. */}}
+{{- define "scalesocket.scheme" -}}
+{{- ternary "https" "http" (not (empty .Values.tls.existingSecret)) }}
+{{- end }}
+
 {{/* Contradictions that the schema cannot see end the rendering. */}}
 {{- define "scalesocket.refuse" -}}
 {{- $v := .Values }}
@@ -98,8 +103,36 @@
 {{- if and (eq $v.cluster.claims "fenced") (gt (mul 2 (int $v.cluster.fenceMargin)) (int $v.cluster.fenceAfter)) }}
 {{- fail "cluster.fenceMargin is more than half of cluster.fenceAfter: a session could not be renewed in time" }}
 {{- end }}
+{{- if and $v.tls.clientCa.existingSecret (not $v.tls.existingSecret) }}
+{{- fail "tls.clientCa needs TLS: set tls.existingSecret too" }}
+{{- end }}
+{{- if and $v.auth.jwt.existingSecret $v.auth.jwt.existingConfigMap }}
+{{- fail "auth.jwt.existingSecret and auth.jwt.existingConfigMap contradict each other: leave out one of them" }}
+{{- end }}
+{{- $token := or $v.auth.jwt.existingSecret $v.auth.jwt.existingConfigMap }}
+{{- if and $token $v.auth.url }}
+{{- fail "auth.jwt and auth.url exclude each other: the service can check tokens too, so leave out one of them" }}
+{{- end }}
+{{- if and (not $token) (or $v.auth.jwt.cookie $v.auth.jwt.audiences $v.auth.jwt.issuers $v.auth.jwt.leeway) }}
+{{- fail "auth.jwt does nothing without keys: set auth.jwt.existingSecret or auth.jwt.existingConfigMap" }}
+{{- end }}
+{{- if and (not $v.auth.url) (or $v.auth.forward $v.auth.userHeader $v.auth.copy) }}
+{{- fail "auth.forward, auth.userHeader and auth.copy do nothing without auth.url" }}
+{{- end }}
+{{- /* Browsers add cookies by themselves, so the server wants to know whose pages may connect. */}}
+{{- $ambient := or $v.auth.jwt.cookie (and $v.auth.url (or (empty $v.auth.forward) (has "cookie" $v.auth.forward))) }}
+{{- range $which, $args := dict "server" $v.server.extraArgs "gateway" (ternary $v.gateway.extraArgs (list "--same-origin") $v.gateway.enabled) }}
+{{- if and $ambient (not (regexMatch "(^| )--(same-)?origin" (join " " $args))) }}
+{{- fail (printf "where cookies say who somebody is, any page could connect as its visitor: add --same-origin, or --origin with the pages that may, to %s.extraArgs" $which) }}
+{{- end }}
+{{- end }}
+{{- with $v.program }}
+{{- if and (eq .mode "connect") (or .nice .limits.memory .limits.cpuSeconds .limits.files .limits.processes) }}
+{{- fail "with program.mode connect the program has a container of its own: limit it by program.resources, not program.limits or program.nice" }}
+{{- end }}
+{{- end }}
 {{- range concat $v.server.extraArgs $v.gateway.extraArgs }}
-{{- if regexMatch "^--(addr|admin-addr|maxrooms|maxforks|drain-timeout|stop-eof|stop-grace|passenv|connect|log|kube.*|peer-.*|pod-.*|route-timeout)(=|$)" . }}
+{{- if regexMatch "^--(addr|admin-addr|maxrooms|maxforks|drain-timeout|stop-eof|stop-grace|passenv|connect|log|kube.*|peer-.*|pod-.*|route-timeout|tls-.*|auth-.*|base-path|host|trusted-proxy|nice|limit-.*|spawn-rate|crash-limit)(=|$)" . }}
 {{- fail (printf "extraArgs: %s has a value of its own in the chart, which other objects depend on" .) }}
 {{- end }}
 {{- end }}

@@ -11,6 +11,9 @@ mod jwk;
 use std::fmt;
 
 use anyhow::{Context, bail};
+use base64::Engine;
+use base64::engine::GeneralPurpose;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use ring::hmac;
 use ring::signature::{
     ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents,
@@ -170,12 +173,54 @@ pub(super) fn parse(bytes: &[u8]) -> anyhow::Result<Vec<Key>> {
 
 /// The bytes of a secret: as they are, but for the line break that editors leave.
 fn secret(bytes: &[u8]) -> anyhow::Result<&[u8]> {
-    let public = [&b"ssh-"[..], b"ecdsa-sha2-", b"---- BEGIN SSH2"];
-    if public.iter().any(|prefix| bytes.starts_with(prefix)) || der::is_key(bytes) {
-        bail!("it looks like a public key: convert it to PEM (`-----BEGIN PUBLIC KEY-----`)");
+    if is_public(bytes) {
+        bail!(
+            "it looks like public keys, not like a secret: write them as PEM \
+             (`-----BEGIN PUBLIC KEY-----`) or as a JWKS, which begins with `{{`"
+        );
     }
     let line = bytes.strip_suffix(b"\n").unwrap_or(bytes);
     Ok(line.strip_suffix(b"\r").unwrap_or(line))
+}
+
+/// Whether these are public keys in a wrapping that is not read here, or a page that says there are none.
+///
+/// SECURITY: as a secret they would be one that everybody knows, and everybody could sign with it.
+fn is_public(bytes: &[u8]) -> bool {
+    // Without line breaks, a mark of the byte order, and what UTF-16 puts between ASCII.
+    let idle = |c: &char| c.is_whitespace() || matches!(c, '\0' | '\u{feff}' | '\u{fffd}');
+    let text: String = String::from_utf8_lossy(bytes)
+        .chars()
+        .filter(|c| !idle(c))
+        .collect();
+    let marks = [
+        "\"kty\"",
+        "ssh-rsaAAAA",
+        "ssh-ed25519AAAA",
+        "ecdsa-sha2-nistp256AAAA",
+        "BEGINSSH2",
+        "BEGINPUBLICKEY",
+    ];
+    let page = text.get(..5).is_some_and(|start| {
+        start.eq_ignore_ascii_case("<!doc") || start.eq_ignore_ascii_case("<html")
+    });
+    let bare = text.trim_matches(['"', '\'', '=']);
+    let is_key = |engine: &GeneralPurpose| engine.decode(bare).is_ok_and(|der| der::is_key(&der));
+    page || der::is_key(bytes)
+        || marks.iter().any(|mark| text.contains(mark))
+        || [&STANDARD_NO_PAD, &URL_SAFE_NO_PAD].into_iter().any(is_key)
+        || hex(bare).is_some_and(|der| der::is_key(&der))
+}
+
+fn hex(text: &str) -> Option<Vec<u8>> {
+    let digits: Option<Vec<u32>> = text.chars().map(|digit| digit.to_digit(16)).collect();
+    let pairs = digits?;
+    let pairs = pairs.chunks(2);
+    Some(
+        pairs
+            .map(|pair| pair.iter().fold(0, |sum, digit| sum << 4 | *digit as u8))
+            .collect(),
+    )
 }
 
 fn pem(bytes: &[u8]) -> anyhow::Result<Vec<Key>> {

@@ -113,10 +113,10 @@ fn what_is_no_file_of_keys_is_refused_with_a_sentence() {
     for (file, part) in [
         (&b""[..], "at least 32 bytes"),
         (b"thirty-one bytes, one too short", "at least 32 bytes"),
-        (&der, "looks like a public key"),
+        (&der, "looks like"),
         (
             b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGxxxxxxxxxxxxxxx ann@host",
-            "looks like a public key",
+            "looks like",
         ),
         (
             b"-----BEGIN PRIVATE KEY-----\nMC4=\n-----END PRIVATE KEY-----",
@@ -189,6 +189,43 @@ fn what_is_no_file_of_keys_is_refused_with_a_sentence() {
         vec![r#"{"kty":"oct","k":"AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr8"}"#; 33].join(",")
     );
     assert!(says(many.as_bytes()).contains("more than 32 keys"));
+}
+
+#[test]
+fn public_keys_in_no_matter_which_wrapping_are_no_secret() {
+    // As a secret each of these would be one that everybody knows.
+    let spki = "MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
+    let wide: Vec<u8> = JWKS.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let hex =
+        "302a300506032b6570032100d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
+    for file in [
+        spki.as_bytes().to_vec(),
+        format!("{}\n{}\n", &spki[..30], &spki[30..]).into_bytes(),
+        format!("\"{}\"\r\n", spki.trim_end_matches('=')).into_bytes(),
+        spki.replace('/', "_").into_bytes(),
+        hex.as_bytes().to_vec(),
+        format!("BEGIN PUBLIC KEY\n{spki}\nEND PUBLIC KEY\n").into_bytes(),
+        format!("\u{feff}{JWKS}").into_bytes(),
+        format!("[{JWKS}]").into_bytes(),
+        [&b"\xff\xfe"[..], &wide].concat(),
+        b"\nssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGxxxxxxxxxxxxxxx".to_vec(),
+        b"no-pty ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABgQC7xxxxxxxx".to_vec(),
+        b"<!doctype html><title>404</title><p>There are no keys here</p>".to_vec(),
+    ] {
+        let said = format!("{:#}", parse(&file).expect_err("public keys are a secret"));
+        assert!(
+            said.contains("looks like"),
+            "{}: {said}",
+            file.escape_ascii()
+        );
+    }
+    for secret in [
+        "c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0IHNlY3JldA==",
+        "5f4dcc3b5aa765d61d8327deb882cf995f4dcc3b5aa765d61d8327deb882cf99",
+        "keys of a kind, and words about [ssh-rsa] and <b>",
+    ] {
+        assert!(parse(secret.as_bytes()).is_ok(), "{secret}");
+    }
 }
 
 proptest! {

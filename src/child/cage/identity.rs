@@ -3,11 +3,16 @@
 //!
 //! The groups are the user's own, as a login would have them; of the server's groups none is left.
 
-use std::ffi::{CString, OsString};
+use std::ffi::OsString;
 
-use nix::unistd::{Gid, Group, Uid, User, getegid, geteuid};
+#[cfg(not(target_vendor = "apple"))]
+use nix::unistd::Gid;
+use nix::unistd::{getegid, geteuid};
+
+use super::accounts::{self, Key};
 
 /// Numbers of capabilities(7).
+const CAP_KILL: u32 = 5;
 const CAP_SETGID: u32 = 6;
 const CAP_SETUID: u32 = 7;
 pub(super) const CAP_SYS_NICE: u32 = 23;
@@ -21,6 +26,9 @@ pub struct Identity {
     pub gid: u32,
     /// All further groups.
     pub groups: Vec<u32>,
+    /// Whether the server is that user with those groups already: there is nothing to change, and
+    /// it may lack the right to.
+    pub held: bool,
     /// `HOME`, `USER` and `LOGNAME`; empty where the user stays.
     pub env: Vec<(OsString, OsString)>,
 }
@@ -49,6 +57,7 @@ pub(super) fn resolve(user: Option<&str>, group: Option<&str>) -> Result<Option<
             uid: None,
             gid,
             groups: vec![gid],
+            held: false,
             env: Vec::new(),
         },
         (Some(user), gid) => of_user(user, gid)?,
@@ -56,11 +65,14 @@ pub(super) fn resolve(user: Option<&str>, group: Option<&str>) -> Result<Option<
     let flag = if user.is_some() { "--user" } else { "--group" };
     let same_user = identity.uid.is_none_or(|uid| uid == geteuid().as_raw());
     let allowed = (same_user || may(CAP_SETUID)) && may(CAP_SETGID);
-    let as_we_are = same_user && identity.gid == getegid().as_raw();
-    match (allowed, as_we_are) {
+    let held = same_user && identity.gid == getegid().as_raw() && same_groups(&identity);
+    match (allowed, held) {
+        (true, _) if !same_user && !may(CAP_KILL) => Err(format!(
+            "{flag} needs the right to end what others run (CAP_KILL) too: start the server as \
+             root, or leave {flag} out"
+        )),
         (true, _) => Ok(Some(identity)),
-        // Nothing to change, nor could the other groups be.
-        (false, true) => Ok(None),
+        (false, true) => Ok(Some(Identity { held, ..identity })),
         (false, false) => Err(format!(
             "{flag} needs the right to become somebody else: start the server as root, or leave \
              {flag} out"
@@ -68,22 +80,42 @@ pub(super) fn resolve(user: Option<&str>, group: Option<&str>) -> Result<Option<
     }
 }
 
-fn of_user(name: &str, group: Option<u32>) -> Result<Identity, String> {
-    let failed = |error: nix::Error| format!("--user {name} cannot be looked up: {}", error.desc());
-    let number = number(name);
-    let found = match number {
-        Some(uid) => User::from_uid(Uid::from_raw(uid)),
-        None => User::from_name(name),
+/// Whether the groups of this process are those, its own one aside.
+#[cfg(not(target_vendor = "apple"))]
+fn same_groups(identity: &Identity) -> bool {
+    use std::collections::BTreeSet;
+
+    let own = getegid().as_raw();
+    let further = |groups: BTreeSet<u32>| groups.into_iter().filter(|gid| *gid != own);
+    let Ok(held) = nix::unistd::getgroups() else {
+        return false;
     };
-    match (found.map_err(failed)?, number, group) {
+    let held = further(held.into_iter().map(Gid::as_raw).collect());
+    held.eq(further(identity.groups.iter().copied().collect()))
+}
+
+/// There the list is not the whole truth, and no program is told it.
+#[cfg(target_vendor = "apple")]
+fn same_groups(_: &Identity) -> bool {
+    true
+}
+
+fn of_user(name: &str, group: Option<u32>) -> Result<Identity, String> {
+    let number = number(name);
+    let found = accounts::user(number.map_or(Key::Name(name), Key::Number))
+        .map_err(|why| format!("--user {name} cannot be looked up: {why}"))?;
+    match (found, number, group) {
         (Some(user), _, group) => {
-            let gid = group.unwrap_or(user.gid.as_raw());
+            let gid = group.unwrap_or(user.gid);
+            let groups = accounts::groups_of(&user.name, gid)
+                .map_err(|why| format!("the groups of --user {name} cannot be looked up: {why}"))?;
             Ok(Identity {
-                uid: Some(user.uid.as_raw()),
+                uid: Some(user.uid),
                 gid,
-                groups: groups_of(&user.name, gid)?,
+                groups,
+                held: false,
                 env: vec![
-                    ("HOME".into(), user.dir.into_os_string()),
+                    ("HOME".into(), user.home.into_os_string()),
                     ("USER".into(), user.name.clone().into()),
                     ("LOGNAME".into(), user.name.into()),
                 ],
@@ -93,6 +125,7 @@ fn of_user(name: &str, group: Option<u32>) -> Result<Identity, String> {
             uid: Some(uid),
             gid,
             groups: vec![gid],
+            held: false,
             env: vec![
                 ("HOME".into(), "/".into()),
                 ("USER".into(), uid.to_string().into()),
@@ -108,34 +141,18 @@ fn of_user(name: &str, group: Option<u32>) -> Result<Identity, String> {
     }
 }
 
-/// The groups that a login of that user has.
-#[cfg(not(target_vendor = "apple"))]
-fn groups_of(name: &str, gid: u32) -> Result<Vec<u32>, String> {
-    let wrong = |why: &str| format!("the groups of --user {name} cannot be looked up: {why}");
-    let name = CString::new(name).map_err(|_| wrong("it holds a NUL"))?;
-    let groups = nix::unistd::getgrouplist(&name, Gid::from_raw(gid));
-    let groups = groups.map_err(|error| wrong(error.desc()))?;
-    Ok(groups.into_iter().map(Gid::as_raw).collect())
-}
-
-#[cfg(target_vendor = "apple")]
-fn groups_of(_: &str, gid: u32) -> Result<Vec<u32>, String> {
-    Ok(vec![gid])
-}
-
 fn group_number(flag: &str, name: &str) -> Result<u32, String> {
     if let Some(gid) = number(name) {
         return Ok(gid);
     }
-    match Group::from_name(name) {
-        Ok(Some(group)) => Ok(group.gid.as_raw()),
+    match accounts::group(name) {
+        Ok(Some(gid)) => Ok(gid),
         Ok(None) => Err(format!(
             "{flag} names a group that is not known here, {name}: name one of this system, or its \
              number"
         )),
-        Err(error) => Err(format!(
-            "{flag} names a group that cannot be looked up, {name}: {}",
-            error.desc()
+        Err(why) => Err(format!(
+            "{flag} names a group that cannot be looked up, {name}: {why}"
         )),
     }
 }

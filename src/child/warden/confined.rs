@@ -43,8 +43,8 @@ impl Confined {
             _ => false,
         };
         let kept = Kept {
-            memory: limit(division.memory, "memory.max", limits.memory),
-            processes: limit(division.pids, "pids.max", limits.processes),
+            memory: limit(division.memory, cgroup::MEMORY_MAX, limits.memory),
+            processes: limit(division.pids, cgroup::PIDS_MAX, limits.processes),
         };
         if kept.memory {
             // Not in every kernel. What is swapped out is used all the same; and half a room is

@@ -116,6 +116,13 @@ impl Process {
             nix::sys::prctl::set_child_subreaper(true)?;
             nix::sys::prctl::set_name(c"ss-warden")?;
         }
+        // What a careless parent ignored would be ignored by every program too. Numbers that cannot
+        // be changed are passed over.
+        for inherited in 1..=64 {
+            // SAFETY: the default disposition runs no code of ours. What the standard library has
+            // set for a full stack only says so.
+            unsafe { libc::signal(inherited, libc::SIG_DFL) };
+        }
         for ours in [
             Signal::SIGHUP,
             Signal::SIGINT,

@@ -38,21 +38,17 @@ pub(super) struct Spawned {
     pub(super) birth: Option<Birth>,
 }
 
-/// The signals we ignore, or were started with ignored; a program gets them back as they are by
-/// default, because what is ignored stays so across exec.
-const RESET: [Signal; 12] = [
+/// The signals that the warden ignores or handles; a program gets them back as they are by default,
+/// because what is ignored stays so across exec. The warden has all others at their defaults.
+const RESET: [Signal; 8] = [
     Signal::SIGHUP,
     Signal::SIGINT,
     Signal::SIGQUIT,
     Signal::SIGPIPE,
     Signal::SIGTERM,
     Signal::SIGCHLD,
-    Signal::SIGALRM,
     Signal::SIGUSR1,
     Signal::SIGUSR2,
-    Signal::SIGTSTP,
-    Signal::SIGTTIN,
-    Signal::SIGTTOU,
 ];
 
 fn errno(error: &io::Error) -> i32 {

@@ -20,8 +20,9 @@ prop_compose! {
         nice in proptest::option::of(-20..20i32),
         limits in (maybe(), maybe(), maybe(), maybe(), maybe()),
         other in any::<bool>(),
+        held in any::<bool>(),
     ) -> Cage {
-        let identity = Identity { uid, gid: groups[0], groups, env: Vec::new() };
+        let identity = Identity { uid, gid: groups[0], groups, held, env: Vec::new() };
         Cage {
             identity: other.then_some(identity),
             directory: Some(directory).filter(|path| !path.is_empty()).map(Into::into),

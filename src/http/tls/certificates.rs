@@ -4,11 +4,12 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use rustls::client::verify_server_name;
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::{
     ClientHello, NoServerSessionStorage, ParsedCertificate, ResolvesServerCert,
@@ -16,6 +17,8 @@ use rustls::server::{
 };
 use rustls::sign::CertifiedKey;
 use rustls::{InconsistentKeys, RootCertStore, ServerConfig};
+use x509_cert::Certificate;
+use x509_cert::der::Decode;
 
 use super::Files;
 
@@ -57,6 +60,17 @@ impl Certificates {
     /// Whether one is for that host.
     pub(super) fn any_for(&self, host: &ServerName<'_>) -> bool {
         self.0.iter().any(|pair| is_for(pair, host))
+    }
+
+    /// When the first of them expires, from 1970 on. Those of authorities in the chains do not count:
+    /// some are kept there for old clients long after their end.
+    pub(super) fn expire(&self) -> Option<Duration> {
+        let ends = self.0.iter().filter_map(|pair| {
+            let certificate = Certificate::from_der(pair.end_entity_cert().ok()?).ok()?;
+            let validity = certificate.tbs_certificate().validity();
+            Some(validity.not_after.to_unix_duration())
+        });
+        ends.min()
     }
 }
 
@@ -135,8 +149,9 @@ fn certified(
     let chain = all(chain_file, chain)?;
     let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| {
         anyhow!(
-            "{} holds no private key ({error}): it must be PEM, not encrypted, and PKCS#8, PKCS#1 or SEC1",
-            key_file.display()
+            "{} holds no private key ({}): it must be PEM, not encrypted, and PKCS#8, PKCS#1 or SEC1",
+            key_file.display(),
+            fault(&error)
         )
     })?;
     let key = provider
@@ -172,6 +187,60 @@ fn all(file: &Path, pem: &[u8]) -> anyhow::Result<Vec<CertificateDer<'static>>> 
     match certificates {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
         Ok(_) => bail!("{} holds no certificate in PEM", file.display()),
-        Err(error) => bail!("{} is not PEM: {error}", file.display()),
+        Err(error) => bail!("{} is not PEM: {}", file.display(), fault(&error)),
+    }
+}
+
+/// What is wrong with a file.
+///
+/// SECURITY: the parser's own words hold the line at fault, and that of a key whose line breaks were
+/// lost is the key.
+fn fault(error: &pem::Error) -> &'static str {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => "a section does not end",
+        pem::Error::IllegalSectionStart { .. } => {
+            "a section begins on a line that goes on: are its line breaks lost?"
+        }
+        pem::Error::Base64Decode(_) => "a section is not base64",
+        pem::Error::NoItemsFound => "no section of that kind",
+        _ => "it cannot be read",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    #[test]
+    fn no_error_tells_of_a_key() {
+        let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let (chain, key) = (pair.cert.pem(), pair.signing_key.serialize_pem());
+        let files = Files {
+            pairs: vec![(PathBuf::from("chain"), PathBuf::from("key"))],
+            client_ca: None,
+        };
+        for broken in [
+            key.replace('\n', ""),
+            key.replace('\n', "\\n"),
+            key.replace("-----END", "END"),
+            key.replacen('M', "-", 1),
+            key.replace("PRIVATE", "SECRET"),
+        ] {
+            let contents = Contents {
+                pairs: vec![(chain.clone().into_bytes(), broken.into_bytes())],
+                client_ca: None,
+            };
+            let error = format!("{:#}", configure(&files, &contents).unwrap_err());
+            assert!(error.contains("key"), "{error}");
+            let body = key.lines().nth(1).unwrap().as_bytes();
+            for part in body.windows(8) {
+                let text = String::from_utf8_lossy(part);
+                let numbers = part.iter().map(u8::to_string).collect::<Vec<_>>();
+                let tells = error.contains(&*text) || error.contains(&numbers.join(", "));
+                assert!(!tells, "{error}");
+            }
+        }
     }
 }

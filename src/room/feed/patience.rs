@@ -168,7 +168,7 @@ impl Feed {
         let waited_for = |member: &Member| {
             (start..brink).contains(&member.cursor.at)
                 && member.care != Care::Spent
-                && !member.expelled
+                && member.expelled.is_none()
         };
         self.members.iter().any(|(_, member)| waited_for(member))
     }

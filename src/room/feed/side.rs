@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::super::backlog::Cursor;
 use super::super::outgoing::{Mark, Whisper, Who};
-use super::Feed;
+use super::{Expelled, Feed, Member};
 
 /// Pongs that may wait in a side queue, of at most 125 bytes each.
 const PONGS_MAX: u8 = 32;
@@ -23,6 +23,15 @@ pub(super) struct Side {
     /// A pong of ours, not a message of the child.
     pub(super) pong: bool,
     pub(super) whisper: Whisper,
+}
+
+impl Member {
+    /// It hears nothing more of its side queue. Returns what that cost.
+    pub(super) fn drop_side(&mut self) -> usize {
+        self.side = VecDeque::new();
+        self.pongs = 0;
+        std::mem::take(&mut self.side_cost)
+    }
 }
 
 impl Feed {
@@ -78,7 +87,7 @@ impl Feed {
         let Some(member) = self.members.get_mut(key) else {
             return;
         };
-        if member.expelled {
+        if member.expelled.is_some() {
             return;
         }
         let whisper = form(member.packed);
@@ -124,10 +133,8 @@ impl Feed {
             let Some(member) = self.members.get_mut(key) else {
                 return;
             };
-            member.expel(&mut self.turns, wake);
-            member.side = VecDeque::new();
-            member.pongs = 0;
-            self.side_cost -= std::mem::take(&mut member.side_cost);
+            member.expel(Expelled::TooSlow, &mut self.turns, wake);
+            self.side_cost -= member.drop_side();
         }
     }
 

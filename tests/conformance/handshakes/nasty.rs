@@ -15,6 +15,7 @@ pub(super) fn knocks() -> Vec<Knock> {
     keys(&mut knocks);
     versions(&mut knocks);
     rules(&mut knocks);
+    too_long(&mut knocks);
     http(&mut knocks);
     knocks
 }
@@ -316,10 +317,40 @@ fn rules(knocks: &mut Vec<Knock>) {
     );
 }
 
-/// What is no HTTP, or too much of it: HTTP's own answer, without a body.
-fn http(knocks: &mut Vec<Knock>) {
+/// Too much of HTTP, which is told with a reason.
+fn too_long(knocks: &mut Vec<Knock>) {
     let many: Vec<String> = (0..101).map(|n| format!("X-{n}: y")).collect();
     let long = format!("X-Long: {}", "x".repeat(100 << 10));
+    let line = but("/x ", &format!("/{} ", "x".repeat(40 << 10)));
+    for (name, sent, request, status, label) in [
+        (
+            "many_headers",
+            "106 headers, 100 are allowed",
+            and(&many.join("\r\n")),
+            431,
+            "too_many_headers",
+        ),
+        (
+            "long_header",
+            "a head of 100 KiB, 32 are allowed",
+            and(&long),
+            431,
+            "head_too_large",
+        ),
+        (
+            "long_line",
+            "a request line of 40 KiB, where the head may have 32",
+            line,
+            414,
+            "uri_too_long",
+        ),
+    ] {
+        knocks.push(Knock::new("10.4", name, sent, request).refused(status, Some(label)));
+    }
+}
+
+/// What is no HTTP: HTTP's own answer, without a body.
+fn http(knocks: &mut Vec<Knock>) {
     let with_nul = GOOD.replace("websocket\r\n", "websock\0et\r\n");
     for (section, name, sent, request, status) in [
         (
@@ -398,20 +429,6 @@ fn http(knocks: &mut Vec<Knock>) {
             "two lengths of a body that differ (RFC 9112 section 6.3)",
             and("Content-Length: 5\r\nContent-Length: 6").into_bytes(),
             400,
-        ),
-        (
-            "10.4",
-            "many_headers",
-            "106 headers, 100 are allowed",
-            and(&many.join("\r\n")).into_bytes(),
-            431,
-        ),
-        (
-            "10.4",
-            "long_header",
-            "a head of 100 KiB, 32 are allowed",
-            and(&long).into_bytes(),
-            431,
         ),
         (
             "10.3",

@@ -49,6 +49,9 @@ pub(super) struct Steps {
     /// The file of the room's cgroup that takes new members.
     #[cfg_attr(not(target_os = "linux"), allow(dead_code))] // other systems have none
     members: Option<CString>,
+    /// Whether that cgroup keeps a limit, so that to run outside of it is to run without.
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
+    must_join: bool,
     nice: Option<i32>,
     /// Resource, soft and hard limit.
     limits: Vec<(Resource, u64, u64)>,
@@ -86,6 +89,7 @@ impl Steps {
         );
         Ok(Steps {
             members: members.map(|path| string(path, Step::Exec)).transpose()?,
+            must_join: kept.memory || kept.processes,
             nice: cage.nice,
             limits,
             identity: cage.identity,
@@ -98,15 +102,17 @@ impl Steps {
     /// Whether the process becomes somebody else.
     #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
     pub(super) fn change_identity(&self) -> bool {
-        self.identity.is_some()
+        self.identity.as_ref().is_some_and(|who| !who.held)
     }
 
     /// What needs the rights that the warden has, and then the loss of them.
     pub(super) fn confine(&self) -> Result<(), Failed> {
         #[cfg(target_os = "linux")]
         if let Some(members) = &self.members {
-            // A room without its cgroup lives all the same.
-            let _ = join(members);
+            // A room without its cgroup lives all the same, where it is not what a limit needs.
+            join(members)
+                .or_else(|error| if self.must_join { Err(error) } else { Ok(()) })
+                .map_err(Failed::at(Step::Limits))?;
         }
         let done = |result: libc::c_int| match result {
             0 => Ok(()),
@@ -155,17 +161,19 @@ pub(in crate::child::warden) struct Kept {
 
 /// Groups first, while that is allowed; and no way back.
 fn become_them(identity: &Identity) -> io::Result<()> {
-    // SAFETY: reads `groups`, which outlives the call.
-    let set = unsafe { libc::setgroups(identity.groups.len() as _, identity.groups.as_ptr()) };
-    if set != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    setgid(Gid::from_raw(identity.gid))?;
-    if let Some(uid) = identity.uid {
-        setuid(Uid::from_raw(uid))?;
+    if !identity.held {
+        // SAFETY: reads `groups`, which outlives the call.
+        let set = unsafe { libc::setgroups(identity.groups.len() as _, identity.groups.as_ptr()) };
+        if set != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        setgid(Gid::from_raw(identity.gid))?;
+        if let Some(uid) = identity.uid {
+            setuid(Uid::from_raw(uid))?;
+        }
     }
     #[cfg(target_os = "linux")]
-    if identity.uid.is_some_and(|uid| uid != 0) {
+    if !Uid::effective().is_root() {
         // SECURITY: a server that is not root but may change users was perhaps given that right as
         // an ambient one, which would go on to the program. And a program that executes a
         // set-user-ID file would be somebody else again, and no longer die with the warden.

@@ -282,6 +282,7 @@ impl Stage {
             rooms: rooms.clone(),
             gate: Some(Arc::clone(&router) as Arc<dyn Gate>),
             options: door_options(told),
+            connections: door::Connections::new(usize::MAX, None, metrics.clone()),
             metrics,
             tasks: self.tasks.clone(),
             ready: is_ready,
@@ -367,7 +368,12 @@ fn door_options(told: &Told) -> door::Options {
         guard: told.guard.clone(),
         origin: OriginRule::default(),
         proxies: Default::default(),
+        proxy_protocol: false,
         hosts: Default::default(),
+        head: door::Limits {
+            bytes: 32 << 10,
+            headers: 100,
+        },
         base_path: String::new(),
         subprotocols: vec!["chat".to_owned()],
         headers: vec![(
