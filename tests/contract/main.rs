@@ -30,6 +30,7 @@ mod memory;
 mod predecessor;
 mod protocol_errors;
 mod proxy_protocol;
+mod quickstart;
 mod refusals;
 mod seeing;
 mod signals;
