@@ -22,6 +22,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message};
 use tokio_tungstenite::tungstenite::{Bytes, Error};
 
+use crate::cli::Connect as Options;
 use dial::Socket;
 use show::Screen;
 
@@ -29,23 +30,6 @@ use show::Screen;
 const CLOSE_TIME: Duration = Duration::from_secs(2);
 /// Lines that are read ahead of a server that takes none.
 const AHEAD: usize = 64;
-
-/// Where to, and how.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Options {
-    /// `ws://` or `wss://`, with a host.
-    pub url: http::Uri,
-    /// Headers of the handshake, by name.
-    pub headers: Vec<(http::HeaderName, http::HeaderValue)>,
-    /// Subprotocols that are offered.
-    pub subprotocols: Vec<String>,
-    /// Whether any certificate will do.
-    pub insecure: bool,
-    /// Messages as they are, byte by byte.
-    pub raw: bool,
-    /// How long to listen on once the input, being no terminal, has ended.
-    pub wait: Duration,
-}
 
 /// What whoever sits before it wants.
 #[derive(Debug)]

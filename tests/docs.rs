@@ -296,12 +296,13 @@ fn every_flag_that_a_page_mentions_exists() {
     for word in headings.flat_map(|heading| heading.split([' ', '`', ',', '['])) {
         known.extend(word.strip_prefix("--").map(str::to_owned));
     }
-    // What cargo, docker and helm are told.
+    // What cargo, docker, helm and programs of others are told.
     known.extend(
         [
             "release",
             "test",
             "features",
+            "line-buffered",
             "set",
             "reuse-values",
             "remap-path-prefix",

@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 const LINES: usize = 600;
 
 /// Each floor, and the floors of the crate it may look down to. A floor may always use itself.
-const FLOORS: [(&str, &[&str]); 15] = [
+const FLOORS: [(&str, &[&str]); 16] = [
     (
         "main",
         &[
             "app",
             "child",
             "cli",
+            "connect",
             "install",
             "metrics",
             "probe",
@@ -21,6 +22,7 @@ const FLOORS: [(&str, &[&str]); 15] = [
             "telemetry",
         ],
     ),
+    ("connect", &["cli", "probe"]),
     ("install", &[]),
     ("probe", &[]),
     (

@@ -1,4 +1,4 @@
-//! The command line of `scalesocket connect`; what it does is in [`crate::connect`].
+//! The command line of `scalesocket connect`.
 
 use std::time::Duration;
 
@@ -7,7 +7,23 @@ use http::uri::Scheme;
 use http::{HeaderName, HeaderValue, Uri};
 
 use super::{Command, complaint, values};
-use crate::connect::Options;
+
+/// Where to, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connect {
+    /// `ws://` or `wss://`, with a host.
+    pub url: Uri,
+    /// Headers of the handshake, by name.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Subprotocols that are offered.
+    pub subprotocols: Vec<String>,
+    /// Whether any certificate will do.
+    pub insecure: bool,
+    /// Messages as they are, byte by byte.
+    pub raw: bool,
+    /// How long to listen on once the input, being no terminal, has ended.
+    pub wait: Duration,
+}
 
 /// Talk with a room, line by line: to try one, or in a pipe
 #[derive(Debug, Parser)]
@@ -84,7 +100,7 @@ pub(super) fn to_connect(found: &ArgMatches) -> Result<Command, String> {
         "name the room, as in `scalesocket connect ws://127.0.0.1:9000/lobby` (a program called \
          connect is served as `scalesocket -- connect`)",
     )?;
-    Ok(Command::Connect(Options {
+    Ok(Command::Connect(Connect {
         url,
         headers: cli.header,
         subprotocols: cli.subprotocol,

@@ -39,6 +39,7 @@ pub use config::{
     Cache, ClientFraming, Config, DEFAULT_ADDR, Keep, Listen, LogFormat, Memory, Refuse, Restart,
     ServerFraming, Slow, Source, Stderr,
 };
+pub use connect::Connect;
 pub use door::{Front, Proxy};
 pub use flags::command;
 pub use health::{Health, health};
@@ -58,7 +59,7 @@ pub enum Command {
         dir: PathBuf,
     },
     /// Talk with a room.
-    Connect(crate::connect::Options),
+    Connect(Connect),
     /// Ask a running server for its health, for images that have no `curl`.
     Probe {
         /// Where the server listens.
