@@ -79,6 +79,22 @@ async fn a_proxy_names_the_client_in_either_version() {
 }
 
 #[tokio::test]
+async fn a_connection_counts_for_whom_its_header_names() {
+    let line = "--trusted-proxy loopback --proxy-protocol --max-connections-per-address 1 cat";
+    let server = serve(line).await;
+    let ann = server.door("/x").first(&client(7)).join().await;
+    let refused = server.door("/x").first(&client(7)).refused(429).await;
+    assert_eq!(refused.json()["error"], "too_many_connections_from_address");
+    let mut bob = server.door("/x").first(&client(8)).join().await;
+    // The proxy itself counts for nobody.
+    let _health = server.door("/x").first(&own()).join().await;
+    let mut another = server.door("/x").first(&own()).join().await;
+    another.says("ok").await;
+    bob.hears("ok").await;
+    ann.leaves().await;
+}
+
+#[tokio::test]
 async fn a_header_comes_before_tls_in_any_pieces() {
     let authority = Authority::new();
     let place = temporary();
