@@ -45,6 +45,10 @@ conformance *FILTER:
     cargo test --release --locked --test conformance {{FILTER}}
     tests/conformance/differential.sh --release
 
+# faults that take minutes: a hundred thousand rooms, one after the other
+faults-long:
+    cargo test --release --locked --test faults -- --ignored --nocapture
+
 # what a thousand half-open handshakes hold, for how long, and how soon others come in
 half-open:
     cargo build --release --locked --example puppet

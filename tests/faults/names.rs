@@ -39,6 +39,51 @@ async fn rooms_that_were_opened_and_are_gone_are_forgotten() {
 }
 
 #[tokio::test]
+#[ignore = "takes minutes: just faults-long"]
+async fn a_hundred_thousand_rooms_leave_nothing() {
+    const TENTHS: usize = 10;
+    const BATCHES: usize = 100;
+    let (server, start) = begin("--metrics --metrics-rooms 10 cat").await;
+    let mut after = Vec::new();
+    for tenth in 0..TENTHS {
+        for batch in 0..BATCHES {
+            let enter = (0..100).map(|n| {
+                let server = &server;
+                async move {
+                    let path = format!("/{tenth}-{batch}-{n}");
+                    loop {
+                        let (wire, answer) = server.door(&path).tries().await.unwrap();
+                        match answer.status {
+                            101 => return wire,
+                            // Others have not ended yet, and take the places.
+                            status => assert_eq!(status, 503, "{path}"),
+                        }
+                    }
+                }
+            });
+            drop(futures_util::future::join_all(enter).await);
+        }
+        server.has_no_rooms().await;
+        after.push(server.memory_bytes());
+    }
+    let page = server.get("/metrics").await.text();
+    let started = page.lines().find_map(|line| {
+        let value = line.strip_prefix("scalesocket_rooms_started_total ")?;
+        value.parse::<f64>().ok()
+    });
+    assert!(
+        started >= Some((TENTHS * BATCHES * 100) as f64),
+        "{started:?}"
+    );
+    assert!(!page.contains("room=\""), "{page}");
+    println!("memory after each 10,000: {after:?}");
+    // What the allocator keeps of a thousand rooms at once it keeps from the first of them on.
+    let (first, last) = (after[0], after[TENTHS - 1]);
+    assert!(last <= first + first / 20, "memory {after:?}");
+    let _ = start;
+}
+
+#[tokio::test]
 async fn names_that_are_no_rooms_leave_nothing() {
     const NAMES: usize = 10_000;
     let (server, start) = begin("--rooms first,lobby --metrics puppet echo").await;
