@@ -10,6 +10,7 @@ mod harness;
 mod backpressure;
 mod cage;
 mod compression;
+mod console;
 mod door;
 mod door_connections;
 mod door_descriptors;
