@@ -17,7 +17,7 @@ use super::live::Room;
 use crate::frame::Kind;
 
 /// Things that are shown of each way in a second, and as many at once.
-const RATE: f64 = 400.0;
+const RATE: f64 = 200.0;
 /// Bytes shown of one thing; of longer ones the first.
 const SHOWN: usize = 4 << 10;
 /// Things kept for watchers who have not looked yet, and bytes of these.
@@ -386,14 +386,14 @@ mod tests {
         let (mut next, begun) = (tap.enter(), Instant::now());
         for second in 0..10 {
             let now = begun + Duration::from_secs(second);
-            tap.pass_at(Way::Out, 400, now, |slot| {
-                for _ in 0..400 {
+            tap.pass_at(Way::Out, 200, now, |slot| {
+                for _ in 0..200 {
                     slot.show(Whom::Everyone, Kind::Binary, &[7; 100_000]);
                 }
             });
         }
         let (seen, passed) = tap.since(&mut next);
-        assert_eq!((seen.len(), passed.out), (KEPT.1 / SHOWN, 4000));
+        assert_eq!((seen.len(), passed.out), (KEPT.1 / SHOWN, 2000));
         assert!(
             seen.iter()
                 .all(|seen| seen.length == 100_000 && seen.payload.len() == SHOWN)

@@ -365,7 +365,7 @@ const BAD: &[&str] = &[
     "--unix-mode rw",
     "--admin-addr 9100",
     "--console=rw",
-    "--console --admin-token-file -",
+    "--admin-token-file -",
     "--tls-cert -",
     "--tls-key a,-",
     "--tls-client-ca -",

@@ -1,6 +1,6 @@
 
 // One room: what passes, who is there, and what may be done with it.
-const LINES = 500;
+const LINES = 400;
 const HELD = 2000;
 let current = null;
 
@@ -230,19 +230,19 @@ class RoomView {
     this.socket = socket;
     put($('join'), 'Leave');
     socket.onopen = () => { told('joined', 'soft'); $('typed').disabled = false; $('typed').focus(); };
-    // At most so many a frame: a flood must not stop the page, and Traffic shows it better.
+    // At most so many at a time: a flood must not stop the page, and Traffic shows it better.
     let pending = [], missed = 0;
     socket.onmessage = ({ data }) => {
       if (pending.length >= 50) { missed += 1; return; }
       if (pending.push(data) > 1) return;
-      requestAnimationFrame(() => {
+      setTimeout(() => {
         for (const one of pending) {
           told(typeof one === 'string' ? one.slice(0, 4096) : hexed([...new Uint8Array(one.slice(0, 512))].map((byte) => byte.toString(16).padStart(2, '0')).join('')));
         }
         if (missed) told(`${whole.format(missed)} more not shown`, 'soft');
         pending = [];
         missed = 0;
-      });
+      }, 250);
     };
     socket.onclose = ({ code, reason }) => {
       told(code === 1006 ? 'closed: the server refused, or is gone; does --origin name this page?' : `closed: ${code} ${reason}`, 'soft');
