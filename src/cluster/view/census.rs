@@ -93,3 +93,71 @@ impl View {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::cluster::view::{Claimed, PodSeen, Session};
+
+    fn view() -> View {
+        let view = View::new("chess");
+        let mut known = view.known.write();
+        let session = Session {
+            id: 7,
+            name: "ss-s-a".to_owned(),
+            pod: "pod-a".to_owned(),
+            pod_uid: "a".to_owned(),
+            endpoint: "10.0.0.1:1".parse().unwrap(),
+            public: "10.0.0.1:2".parse().ok(),
+            ready: true,
+            rooms: 0,
+            limit: 10,
+            version: "1".to_owned(),
+            lease: None,
+            seen: Instant::now(),
+        };
+        let pod = PodSeen {
+            uid: "a".to_owned(),
+            ready: true,
+            leaving: false,
+            terminated: false,
+            clients: 4,
+        };
+        known
+            .sessions
+            .insert("ss-s-a".to_owned(), Arc::new(session));
+        known.pods.insert("pod-a".to_owned(), Arc::new(pod));
+        known.rooms.insert(7, 2);
+        for (room, session) in [("Go-2", 7), ("go-1", 7), ("chess", 8)] {
+            let claim = Claimed {
+                room: room.into(),
+                uid: "u".to_owned(),
+                session,
+                session_name: "ss-s-a".to_owned(),
+            };
+            known.claims.insert(room.to_owned(), Arc::new(claim));
+        }
+        drop(known);
+        view
+    }
+
+    #[tokio::test]
+    async fn every_pod_is_there_and_rooms_as_far_as_they_were_asked_for() {
+        let census = view().census("go", 1);
+        assert_eq!((census.rooms_matching, census.rooms_live), (2, 3));
+        let held = |room: &str, pod: Option<&str>| Held {
+            room: room.to_owned(),
+            pod: pod.map(str::to_owned),
+        };
+        assert_eq!(census.rooms, [held("Go-2", Some("pod-a"))]);
+        let member = &census.pods[0];
+        assert_eq!((member.rooms, member.limit, member.clients), (2, 10, 4));
+        assert!(member.ready && !member.leaving);
+        // Of a session that is over it is not known who has its rooms.
+        assert_eq!(view().census("", 9).rooms[1], held("chess", None));
+    }
+}

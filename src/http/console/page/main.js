@@ -42,7 +42,7 @@ async function refresh() {
   try {
     if (current) {
       // What may be done here is said with the overview.
-      if (!info.known) { await refreshOverview(stop.signal); info.known = true; current.url(); }
+      if (!info.known) { await refreshOverview(stop.signal); info.known = true; current.fillAddress(); }
       await current.refresh(stop.signal);
     } else if (!$('fleet').hidden) { await refreshFleet(stop.signal); wait = 3000; say('live'); } else { await refreshOverview(stop.signal); info.known = true; say('live'); }
   } catch (error) {

@@ -1,6 +1,6 @@
 
 // One room: what passes, who is there, and what may be done with it.
-const LINES = 400;
+const LINES = 300;
 const HELD = 2000;
 let current = null;
 
@@ -35,10 +35,15 @@ function body(one) {
 }
 // What is inside is made when somebody opens it.
 function folded(summary, whole, before) {
-  const inside = el('pre');
-  const details = el('details', null, el('summary', null, before + summary), inside);
-  details.ontoggle = () => { if (details.open && !inside.textContent) inside.textContent = whole(); };
-  return details;
+  // Not <details>: several times as dear, and there are hundreds.
+  const button = el('button', { type: 'button', class: 'fold', 'aria-expanded': 'false' }, before + summary);
+  const box = el('div', { class: 'body' }, button);
+  button.onclick = () => {
+    const open = box.childElementCount === 1;
+    if (open) box.append(el('pre', { tabIndex: 0 }, whole())); else box.lastElementChild.remove();
+    button.setAttribute('aria-expanded', String(open));
+  };
+  return box;
 }
 function line(one) {
   return el('div', { class: `line ${one.way}` }, el('time', null, clock(one.at)),
@@ -69,13 +74,13 @@ class RoomView {
     for (const id of ['sampling', 'done', 'metadata', 'last-stderr', 'clients-count', 'history-count']) put($(id), '');
     $('clients').tBodies[0].replaceChildren();
     this.setPaused(false);
-    this.url();
+    this.fillAddress();
     this.follow();
   }
 
   close() { this.stop.abort(); this.leave(); }
 
-  url() {
+  fillAddress() {
     const { port, tls, base_path: path } = info.join;
     const own = port === null;
     const scheme = (own ? location.protocol === 'https:' : tls) ? 'wss' : 'ws';
