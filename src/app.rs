@@ -2,6 +2,7 @@
 //! and ends it in order. The only file that knows everybody.
 
 mod bare;
+mod console;
 #[cfg_attr(not(feature = "kube"), path = "app/alone.rs")]
 mod fleet;
 mod front;
@@ -106,7 +107,7 @@ pub async fn run(plan: Plan, prepared: Prepared) -> anyhow::Result<ExitCode> {
         config,
         cage,
         rooms,
-        door,
+        mut door,
         descriptors,
     } = plan;
     for warning in &config.warnings {
@@ -119,6 +120,7 @@ pub async fn run(plan: Plan, prepared: Prepared) -> anyhow::Result<ExitCode> {
     let tasks = TaskTracker::new();
     let metrics = Metrics::new(config.metrics_rooms)?;
     let (public, admin) = bind(&config).await?;
+    let console = console::place(&config, &mut door.console, &public, &admin);
     let (redirect, tls_port) = bind_redirect(&config, &public).await?;
     warn_of_pages(&config, &public);
     let peers = fleet::bind(&config).await?;
@@ -153,7 +155,7 @@ pub async fn run(plan: Plan, prepared: Prepared) -> anyhow::Result<ExitCode> {
     let guard = door.options.guard.clone();
     tasks.spawn(identity::reload(guard, reload, closing.clone()));
     let to_tls = Side::Redirect(tls_port);
-    let greeting = Greeting::new(&config, &public);
+    let greeting = Greeting::new(&config, &public, console);
     for (listeners, side, name) in [
         (public, Side::Public, "public"),
         (admin, Side::Admin, "admin"),
@@ -518,6 +520,7 @@ fn room_options(config: &Config, descriptors: u64) -> anyhow::Result<room::Optio
         stop_eof: config.stop_eof,
         start_timeout: config.start_timeout,
         restart: config.restart == cli::Restart::OnFailure,
+        guests: config.console.is_some(),
         spawn_every: config.cage.spawn_rate,
         crash_limit: config.cage.crash_limit,
         stderr: match config.stderr {
@@ -584,6 +587,7 @@ fn door_options(config: &Config) -> anyhow::Result<door::Options> {
         metrics: config.metrics,
         stats: config.stats,
         api: config.api,
+        console: console::console(config)?,
         files,
         admin: config.admin_addr.is_some(),
         tls,

@@ -24,14 +24,19 @@ pub(super) struct Greeting {
     room: Option<String>,
     /// What a browser can open.
     page: Option<String>,
+    /// Where operators see what goes on.
+    console: Option<String>,
     /// What is switched on beside rooms.
     on: Vec<String>,
 }
 
 impl Greeting {
     /// Of a server that listens there.
-    pub(super) fn new(config: &Config, public: &[Listener]) -> Greeting {
-        Greeting::at(config, public.iter().find_map(Listener::tcp_address))
+    pub(super) fn new(config: &Config, public: &[Listener], console: Option<String>) -> Greeting {
+        Greeting {
+            console,
+            ..Greeting::at(config, public.iter().find_map(Listener::tcp_address))
+        }
     }
 
     fn at(config: &Config, address: Option<SocketAddr>) -> Greeting {
@@ -65,6 +70,7 @@ impl Greeting {
                 Some(_) => format!("http{secure}://{host}{base}/"),
                 None => format!("http{secure}://{host}{base}/{name}"),
             }),
+            console: None,
             on: switched_on(config),
         }
     }
@@ -78,6 +84,7 @@ impl Greeting {
                 program = self.program,
                 room = self.room,
                 page = self.page,
+                console = self.console,
                 on = self.on.join(", "),
                 "ready"
             ),
@@ -106,6 +113,9 @@ impl Greeting {
         if let Some(page) = &self.page {
             line("open", &paint("36", page));
         }
+        if let Some(console) = &self.console {
+            line("see", &paint("36", console));
+        }
         if !self.on.is_empty() {
             line("on", &self.on.join(", "));
         }
@@ -116,7 +126,7 @@ impl Greeting {
 }
 
 /// An address that somebody on this machine can connect to.
-fn here(address: SocketAddr) -> SocketAddr {
+pub(super) fn here(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         // It takes IPv4 too, unless the system was told otherwise.
@@ -155,6 +165,10 @@ fn switched_on(config: &Config) -> Vec<String> {
         config.metrics.then(|| at("metrics")),
         config.stats.then(|| at("stats")),
         config.api.then(|| at("api")),
+        config.console.as_ref().map(|console| match console.access {
+            cli::Access::Read => at("console"),
+            cli::Access::Write => at("console that acts"),
+        }),
     ]
     .into_iter()
     .flatten()

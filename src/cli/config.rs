@@ -146,6 +146,8 @@ pub struct Config {
     pub api: bool,
     /// Serve files from this directory.
     pub staticdir: Option<PathBuf>,
+    /// The console; none = there is none.
+    pub console: Option<super::console::Console>,
     /// Added to HTTP responses: valid names and values.
     pub header: Vec<(String, String)>,
 

@@ -90,7 +90,7 @@ pub(super) struct Cli {
     #[arg(long, value_name = "OCTAL", value_parser = values::mode, help_heading = "Listening")]
     pub unix_mode: Option<u32>,
 
-    /// Metrics, stats, api and drain here only
+    /// Metrics, stats, api, console and drain here only
     ///
     /// A second listener that takes these endpoints off the public one. Implies --metrics and
     /// --stats.
@@ -458,6 +458,9 @@ pub(super) struct Cli {
     /// Log only warnings and errors
     #[arg(short, long, help_heading = "Logging")]
     pub quiet: bool,
+
+    #[command(flatten)]
+    pub console: super::console::Flags,
 
     #[command(flatten)]
     pub front: super::door::Flags,

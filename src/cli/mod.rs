@@ -10,6 +10,7 @@ mod cluster;
 mod complaint;
 mod config;
 mod connect;
+mod console;
 mod door;
 mod environment;
 mod flags;
@@ -40,6 +41,7 @@ pub use config::{
     ServerFraming, Slow, Source, Stderr,
 };
 pub use connect::Connect;
+pub use console::{Access, Console};
 pub use door::{Front, Proxy};
 pub use flags::command;
 pub use health::{Health, health};

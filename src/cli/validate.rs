@@ -50,10 +50,12 @@ pub(super) fn validate(cli: Cli) -> Result<Config, String> {
         .unwrap_or(if cli.oneshot { 1 } else { MAX_ROOMS });
     let tls = super::tls::validate(&cli.tls, &cli.addr)?;
     let front = super::door::validate(&cli.front)?;
+    let console = super::console::validate(&cli.console)?;
     #[cfg(feature = "kube")]
     let cluster = super::cluster::validate(&cli.cluster, maxrooms)?;
     Ok(Config {
         front,
+        console,
         #[cfg(feature = "kube")]
         cluster,
         tls,

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::config::{Cache, Keep, Listen, Memory};
+use super::console::Access;
 use super::door::Proxy;
 use crate::frame;
 use crate::room::{BadName, RoomName};
@@ -89,6 +90,16 @@ pub(super) fn head_size(text: &str) -> Result<usize, String> {
     match size(text)? {
         bytes @ 1024..=65536 => Ok(bytes),
         _ => Err("write a size from 1KiB to 64KiB".into()),
+    }
+}
+
+/// What the console may do.
+pub(super) fn console(text: &str) -> Result<Access, String> {
+    match text {
+        // `read` and `true` are what the flag means without a value.
+        "read" | "true" => Ok(Access::Read),
+        "write" => Ok(Access::Write),
+        _ => Err("write --console to look, or --console=write to act too".into()),
     }
 }
 

@@ -4,8 +4,10 @@
 //! themselves say who is right. It keeps of each object what is needed, so that 10,000 claims are
 //! a few megabytes.
 
+mod census;
 mod scaling;
 
+pub use census::Census;
 pub use scaling::Scaling;
 
 use std::collections::{HashMap, HashSet};
@@ -60,6 +62,8 @@ pub struct Session {
 /// What a claim says about its room.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claimed {
+    /// The room; empty if it does not say.
+    pub room: Box<str>,
     /// The uid of the object.
     pub uid: String,
     /// The session that has the room.
@@ -255,7 +259,9 @@ impl Claimed {
         let owner = owners
             .iter()
             .find(|owner| owner.kind == "Lease" && is_session(&owner.name))?;
+        let room = lease.annotations().get(names::ROOM);
         Some(Claimed {
+            room: room.map(String::as_str).unwrap_or_default().into(),
             uid: lease.uid()?,
             session: names::uid(&owner.uid)?,
             session_name: owner.name.clone(),

@@ -58,6 +58,18 @@ impl Encoder {
         Ok(())
     }
 
+    /// Appends what an operator says, as it stands: JSON or not, and from no client. An error says
+    /// why it cannot be said.
+    pub fn operator(&self, kind: Kind, payload: &[u8], out: &mut Vec<u8>) -> Result<(), Drop> {
+        match &self.framing {
+            Framing::Lines { terminator } => line(payload, *terminator, out),
+            Framing::Raw => out.extend_from_slice(payload),
+            Framing::Json(_) => line(payload, b'\n', out),
+            Framing::Gwsocket | Framing::Binary => packets::write_unsigned(kind, payload, out)?,
+        }
+        Ok(())
+    }
+
     /// Appends what the child reads when a client joined: with `gwsocket` the 0x10 packet with the
     /// client's address, then the join message if there is one.
     pub fn joined(&self, id: ClientId, address: &str, text: Option<&[u8]>, out: &mut Vec<u8>) {

@@ -192,6 +192,16 @@ pub(super) fn write(
     Ok(())
 }
 
+/// Appends a packet of nobody, whose id is 0.
+pub(super) fn write_unsigned(kind: Kind, payload: &[u8], out: &mut Vec<u8>) -> Result<(), Drop> {
+    let len = u32::try_from(payload.len()).map_err(|_| Drop::TooLong)?;
+    for field in [0, code(kind), len] {
+        out.extend_from_slice(&field.to_be_bytes());
+    }
+    out.extend_from_slice(payload);
+    Ok(())
+}
+
 /// Appends a packet that a client made itself, as sent by that client. The client's header must
 /// be that of one text packet and tell the length that follows.
 pub(super) fn readdress(id: ClientId, packet: &[u8], out: &mut Vec<u8>) -> Result<(), Drop> {

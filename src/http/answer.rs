@@ -40,6 +40,8 @@ pub(super) enum Denied {
     Forwarded(&'static str),
     /// It does not prove who it is, or may not come in.
     Auth(Rejection),
+    /// It has not the console's token.
+    Console,
     /// The server is still starting.
     Starting,
     /// The rooms said no.
@@ -90,6 +92,7 @@ impl Denied {
                 StatusCode::BAD_REQUEST
             }
             Denied::Origin | Denied::Room(Refusal::NotAllowed) => StatusCode::FORBIDDEN,
+            Denied::Console => StatusCode::UNAUTHORIZED,
             Denied::Host => StatusCode::MISDIRECTED_REQUEST,
             Denied::Outside => StatusCode::NOT_FOUND,
             Denied::Version | Denied::NotWebsocket(_) => StatusCode::UPGRADE_REQUIRED,
@@ -119,6 +122,7 @@ impl Denied {
             Denied::Name(BadName::Reserved) => "reserved_name",
             Denied::Name(_) => "bad_room_name",
             Denied::Origin => "origin_not_allowed",
+            Denied::Console => "no_console_token",
             Denied::Host => "unknown_host",
             Denied::Outside => "outside_base_path",
             Denied::Handshake(_) => "bad_handshake",
@@ -146,6 +150,10 @@ impl Denied {
             Denied::Auth(rejection) => rejection.reason().to_owned(),
             Denied::Name(bad) => bad.to_string(),
             Denied::Origin => "pages of this origin may not connect".to_owned(),
+            Denied::Console => {
+                "the console wants its token: in the header Authorization, as `Bearer TOKEN`"
+                    .to_owned()
+            }
             Denied::Host => "the host that was asked for is not known to be this server: name it \
                              with --host"
                 .to_owned(),
@@ -244,6 +252,9 @@ impl IntoResponse for Denied {
         if let Denied::Auth(rejection) = &self {
             let challenge = rejection.challenge();
             headers.extend(challenge.map(|challenge| (header::WWW_AUTHENTICATE, challenge)));
+        }
+        if self == Denied::Console {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         match self.status() {
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {

@@ -127,6 +127,9 @@ pub trait Gate: fmt::Debug + Send + Sync {
 
     /// The fleet in a few numbers: the block `scaling` of `/stats`.
     fn scaling(&self) -> serde_json::Value;
+
+    /// Every pod, and the rooms whose names hold a text with the pod that has each: so many of them at the most.
+    fn census(&self, search: &str, most: usize) -> serde_json::Value;
 }
 
 /// Takes every peer header off, whoever sent it.

@@ -11,6 +11,7 @@ mod away;
 pub mod bare;
 mod base_path;
 mod connections;
+mod console;
 pub mod files;
 mod forwarded;
 mod front;
@@ -38,6 +39,7 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 pub use connections::Connections;
+pub use console::{Access, BadToken, Console};
 pub use files::Files;
 pub use gate::Gate;
 pub use head::Limits;
@@ -92,6 +94,8 @@ pub struct Options {
     pub stats: bool,
     /// Serve `/api/...`.
     pub api: bool,
+    /// Serve `/console`.
+    pub console: Option<Console>,
     /// Serve files.
     pub files: Option<Files>,
     /// Whether a second listener has the operator's endpoints instead of the public ones.

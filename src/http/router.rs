@@ -12,7 +12,7 @@ use http::StatusCode;
 use serde_json::json;
 
 use super::answer::{Denied, endpoint_header, json_response};
-use super::{Door, Ends, Readiness, Side, api, hosts, join, plain, seen, visitor};
+use super::{Door, Ends, Readiness, Side, api, console, hosts, join, plain, seen, visitor};
 use crate::room::RoomName;
 
 /// Whether the server lives.
@@ -50,6 +50,9 @@ pub(super) fn router(side: Side, door: &Arc<Door>) -> Router {
             routes = routes.route_layer(guarded);
         }
         router = router.merge(routes);
+    }
+    if let (true, Some(console)) = (operator, &options.console) {
+        router = router.merge(console::routes(console, door));
     }
     if operator && door.gate.is_some() {
         router = router.route("/resolve/{room}", get(resolve));

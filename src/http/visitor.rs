@@ -15,7 +15,7 @@ use ring::digest::{SHA256, digest};
 const PAGE: &str = include_str!("visitor/page.html");
 
 /// Nothing runs on the page but what is in it (CSP Level 3, section 2.3.1).
-static POLICY: LazyLock<String> = LazyLock::new(|| policy(PAGE));
+static POLICY: LazyLock<String> = LazyLock::new(|| policy(PAGE, "ws: wss:"));
 
 /// Whether whoever asks would rather see a page than JSON.
 pub(super) fn is_browser(headers: &HeaderMap) -> bool {
@@ -46,8 +46,8 @@ pub(super) fn show(mut answer: Response) -> Response {
     page
 }
 
-/// The policy of a page with one style and one script, both in it.
-fn policy(page: &str) -> String {
+/// The policy of a page with one style and one script, both in it, that connects to these sources.
+pub(super) fn policy(page: &str, connect: &str) -> String {
     let hash = |tag: &str| {
         let inside = page
             .split_once(&format!("<{tag}>"))
@@ -56,7 +56,7 @@ fn policy(page: &str) -> String {
         STANDARD.encode(hash)
     };
     format!(
-        "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; connect-src ws: wss:; \
+        "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; connect-src {connect}; \
          base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
         hash("script"),
         hash("style")

@@ -8,6 +8,7 @@ mod pace;
 mod packed;
 mod patience;
 mod relief;
+mod seats;
 mod side;
 
 use std::collections::VecDeque;
@@ -29,6 +30,7 @@ use crate::ws::codec;
 use patience::Care;
 pub(super) use patience::{Brink, LOOK, Patience};
 pub(super) use relief::{Burden, Debt};
+pub(super) use seats::Seat;
 use side::Side;
 
 /// Pieces handed out for one write: as many as one `writev` takes well.

@@ -50,6 +50,11 @@ impl History {
         }
     }
 
+    /// Which messages are kept.
+    pub(crate) fn keep(&self) -> Keep {
+        self.keep
+    }
+
     /// Keeps one encoded broadcast message; one above the limit is not kept.
     pub(crate) fn push(&mut self, frame: Bytes) {
         if frame.len() + ENTRY > self.limit {

@@ -15,6 +15,8 @@ use tokio::sync::{broadcast, watch};
 
 use super::close::Close;
 use super::feed::{Brink, Feed, LOOK, Patience};
+use super::greetings::Greeting;
+use super::guests::Guests;
 use super::history::History;
 use super::inbox::Inbox;
 use super::mute;
@@ -22,6 +24,7 @@ use super::name::RoomName;
 use super::options::Options;
 use super::outgoing::Outgoing;
 use super::rooms::RoomEvent;
+use super::tap::Tap;
 use super::users::Users;
 use crate::child::{Gauge, PortLease, Usage};
 use crate::frame::{ClientId, Encoder};
@@ -90,6 +93,9 @@ pub struct Room {
     pub(super) port: Option<PortLease>,
     /// Who is in, of those who have proved who they are.
     pub(super) users: Users,
+    pub(super) guests: Guests,
+    pub(super) tap: Tap,
+    pub(super) last_stderr: Mutex<Vec<u8>>,
     /// When the first of them may start.
     pub(super) turn: tokio::time::Instant,
     /// Whether somebody hears: the supervisor watches it.
@@ -105,10 +111,10 @@ pub struct Room {
     pub(super) restarts: AtomicU32,
     metadata: Mutex<Option<Bytes>>,
     /// Join messages, to be said again to a new child; none unless children are started again.
-    greetings: Option<Mutex<BTreeMap<ClientId, Greeting>>>,
+    pub(super) greetings: Option<Mutex<BTreeMap<ClientId, Greeting>>>,
     /// Milliseconds after `opened` of the last message in either direction.
     active: AtomicU64,
-    counts: Counts,
+    pub(super) counts: Counts,
     /// Whether anybody was ever kicked: who was not need not be looked up.
     kicks: AtomicBool,
     /// Whether the room does not linger.
@@ -117,19 +123,12 @@ pub struct Room {
     pub(super) pack_least: AtomicUsize,
 }
 
-#[derive(Debug)]
-struct Greeting {
-    message: Vec<u8>,
-    /// Where it ends in the stream of the inbox; none while it waits for the inbox.
-    said: Option<u64>,
-}
-
 #[derive(Debug, Default)]
-struct Counts {
-    messages_in: AtomicU64,
-    messages_out: AtomicU64,
-    bytes_in: AtomicU64,
-    bytes_out: AtomicU64,
+pub(super) struct Counts {
+    pub(super) messages_in: AtomicU64,
+    pub(super) messages_out: AtomicU64,
+    pub(super) bytes_in: AtomicU64,
+    pub(super) bytes_out: AtomicU64,
     dropped: AtomicU64,
 }
 
@@ -208,6 +207,9 @@ impl Room {
             events,
             port,
             users: Users::default(),
+            guests: Guests::new(options.guests),
+            tap: Tap::default(),
+            last_stderr: Mutex::default(),
             turn,
             occupied: watch::Sender::new(false),
             speakers: watch::Sender::new(0),
@@ -299,13 +301,13 @@ impl Room {
         }
     }
 
-    /// Not under any lock: a look at `/proc` takes its time.
-    fn usage(&self) -> Option<Usage> {
+    /// What the child uses. Not under any lock: a look at `/proc` takes its time.
+    pub fn usage(&self) -> Option<Usage> {
         let gauge = self.gauge.lock().clone();
         gauge.and_then(|gauge| gauge.usage())
     }
 
-    fn pid(&self) -> Option<u32> {
+    pub(super) fn pid(&self) -> Option<u32> {
         Some(self.pid.load(Relaxed)).filter(|pid| *pid != 0)
     }
 
@@ -319,7 +321,6 @@ impl Room {
             .store(self.opened.elapsed().as_millis() as u64, Relaxed);
     }
 
-    /// Counts a message that the inbox accepted.
     /// How many messages the child was or will be given, and how many it has said.
     pub(super) fn said(&self) -> mute::Said {
         let counts = &self.counts;
@@ -329,6 +330,7 @@ impl Room {
         )
     }
 
+    /// Counts a message that the inbox accepted.
     pub(super) fn count_in(&self, bytes: usize) {
         self.counts.messages_in.fetch_add(1, Relaxed);
         self.counts.bytes_in.fetch_add(bytes as u64, Relaxed);
@@ -347,6 +349,9 @@ impl Room {
     /// Lets the clients hear what one read of the child became. Returns how many of them hear
     /// what was for everybody.
     pub(super) fn publish(&self, outgoing: &mut Outgoing) -> usize {
+        if self.tap.is_watched() {
+            outgoing.show(&self.tap);
+        }
         if outgoing.messages > 0 {
             if self
                 .counts
@@ -492,51 +497,6 @@ impl Room {
     pub(super) fn tell(&self, event: RoomEvent) {
         // An error means that nobody listens.
         let _ = self.events.send(event);
-    }
-
-    /// Remembers what a new child must be told of a client.
-    pub(super) fn remember_greeting(&self, id: ClientId, message: &[u8]) {
-        if let Some(greetings) = &self.greetings {
-            greetings.lock().insert(
-                id,
-                Greeting {
-                    message: message.into(),
-                    said: None,
-                },
-            );
-        }
-    }
-
-    /// The join message of `id` is in the inbox, up to `position` of its stream.
-    pub(super) fn greeted(&self, id: ClientId, position: u64) {
-        if let Some(greetings) = &self.greetings
-            && let Some(greeting) = greetings.lock().get_mut(&id)
-        {
-            greeting.said = Some(position);
-        }
-    }
-
-    /// A new child need not hear of `id`.
-    pub(super) fn forget_greeting(&self, id: ClientId) {
-        if let Some(greetings) = &self.greetings {
-            greetings.lock().remove(&id);
-        }
-    }
-
-    /// Tells a new child of everybody whom the old one knew, in the order of ids, before all
-    /// that is queued. Those who came since have their join message in the queue.
-    pub(super) fn greet_again(&self) {
-        let Some(greetings) = &self.greetings else {
-            return;
-        };
-        let mut again = Vec::new();
-        let delivered = self.inbox.delivered();
-        for greeting in greetings.lock().values() {
-            if greeting.said.is_some_and(|position| position <= delivered) {
-                again.extend_from_slice(&greeting.message);
-            }
-        }
-        self.inbox.put_first(&again);
     }
 
     /// The next phase; a room never goes back from `Ending`.

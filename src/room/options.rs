@@ -72,6 +72,8 @@ pub struct Options {
     pub spawn_every: Option<Duration>,
     /// Failures in a row after which a room is refused for a while; none = never.
     pub crash_limit: Option<usize>,
+    /// Whether it is remembered where each client comes from, for operators.
+    pub guests: bool,
     /// What becomes of stderr.
     pub stderr: Stderr,
     /// Whether the end of the child's output is the end of the room (TCP): with pipes a child may

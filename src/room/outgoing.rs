@@ -10,6 +10,7 @@ use tracing::trace;
 
 use super::close::Close;
 use super::history::Keep;
+use super::tap::{Slot, Tap, Way, Whom};
 use super::twin::Twin;
 use crate::frame::{Audience, Drop, Event, Kind};
 use crate::ws::codec;
@@ -244,6 +245,40 @@ impl Outgoing {
         self.marks.iter().any(is_close)
     }
 
+    /// Shows it to who watches the room, in its order, as far as it is shown.
+    pub(super) fn show(&mut self, tap: &Tap) {
+        self.seal();
+        let whispered: u64 = self.marks.iter().map(|mark| mark.count).sum();
+        let count = self.broadcast + whispered + u64::from(self.metadata.is_some());
+        if count == 0 {
+            return;
+        }
+        tap.pass(Way::Out, count, |slot| {
+            let mut shown = 0;
+            let mut common = |until: usize, slot: &mut Slot<'_>| {
+                let frames = self.frames.get(shown..until).unwrap_or_default();
+                show_frames(frames, slot, || Whom::Everyone);
+                shown = until;
+            };
+            for mark in &self.marks {
+                common(mark.offset as usize, slot);
+                if slot.is_full() {
+                    return;
+                }
+                if let Whisper::Frame(frames) = &mark.whisper {
+                    show_frames(frames, slot, || match &mark.who {
+                        Who::Only(ids) => Whom::Only(Whom::first(ids)),
+                        Who::Except(ids) => Whom::Except(Whom::first(ids)),
+                    });
+                }
+            }
+            common(self.frames.len(), slot);
+            if let Some(metadata) = &self.metadata {
+                slot.show(Whom::Nobody, Kind::Text, metadata);
+            }
+        });
+    }
+
     /// Compresses once what many will read: messages of at least `least` bytes, those for everybody.
     ///
     /// For a batch that is complete, so that a room in which nobody reads such frames pays nothing.
@@ -298,5 +333,15 @@ impl Outgoing {
         self.kept.clear();
         self.counted.clear();
         self.metadata = None;
+    }
+}
+
+/// Shows frames of ours, one after the other.
+fn show_frames(mut frames: &[u8], slot: &mut Slot<'_>, whom: impl Fn() -> Whom) {
+    while !slot.is_full()
+        && let Some((kind, payload, rest)) = codec::message(frames)
+    {
+        slot.show(whom(), kind, payload);
+        frames = rest;
     }
 }

@@ -15,6 +15,7 @@ use super::inbox::Offered;
 use super::live::Room;
 use super::name::RoomName;
 use super::piece::{Begun, Piece};
+use super::tap::{Way, Whom};
 use crate::frame::{ClientId, Kind, Template, Visitor};
 
 /// Who comes: what the door knows of a client.
@@ -122,6 +123,7 @@ impl Place {
         if let Some(user) = &user {
             room.users.enter(user);
         }
+        room.guests.enter(id, newcomer);
         let seldom = Seldom {
             farewell: left.into(),
             user,
@@ -160,6 +162,11 @@ impl Place {
         }
         trace!(room = %self.room.name, client = %self.id, ?kind, bytes = payload.len(), "message from a client");
         let Place { room, id, .. } = self;
+        if room.tap.is_watched() {
+            let whom = Whom::From(id.get());
+            room.tap
+                .pass(Way::In, 1, |slot| slot.show(whom, kind, payload));
+        }
         let write = |out: &mut Vec<u8>| room.encoder.message(*id, kind, payload, out);
         match room.inbox.offer(id.get(), write, cx) {
             Offered::Taken => room.count_in(payload.len()),
@@ -273,6 +280,7 @@ impl Place {
             if let Some(user) = seldom.and_then(|seldom| seldom.user.as_ref()) {
                 self.room.users.leave(user);
             }
+            self.room.guests.leave(self.id);
             self.room.leave(key);
         }
     }

@@ -236,7 +236,9 @@ pub(super) async fn stderr(room: Arc<Room>, options: Arc<Options>, stderr: pipe:
     let mut outgoing = Outgoing::default();
     let to_clients = options.stderr == Stderr::Client;
     let line = |text: &[u8], outgoing: &mut Outgoing| {
-        let text = String::from_utf8_lossy(text.strip_suffix(b"\r").unwrap_or(text));
+        let text = text.strip_suffix(b"\r").unwrap_or(text);
+        room.note_stderr(text);
+        let text = String::from_utf8_lossy(text);
         if to_clients {
             let message = serde_json::json!({"stream": "stderr", "data": text}).to_string();
             outgoing.everyone(Kind::Text, message.as_bytes(), false);

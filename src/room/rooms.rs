@@ -159,6 +159,9 @@ pub struct LastEnd {
     pub age_seconds: f64,
     /// How its child ended; null if none was started.
     pub exit: Option<String>,
+    /// The last line of its stderr: for operators who may see what programs say.
+    #[serde(skip)]
+    pub stderr: Option<String>,
 }
 
 /// What is kept of ended rooms for `/stats`.
@@ -412,7 +415,7 @@ enum Entered {
 }
 
 impl Registry {
-    fn next_id(&self) -> Result<ClientId, Refusal> {
+    pub(super) fn next_id(&self) -> Result<ClientId, Refusal> {
         // 0 once all were given out: it stays there rather than wrap.
         let next = |id: u32| (id != 0).then(|| id.wrapping_add(1));
         let id = self
@@ -543,6 +546,7 @@ impl Registry {
             code: close.code,
             age_seconds: room.opened.elapsed().as_secs_f64(),
             exit: exit.map(|exit| exit.to_string()),
+            stderr: room.last_stderr(),
         });
         drop(ends);
         if self.options.oneshot {

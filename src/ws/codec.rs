@@ -9,7 +9,9 @@ mod encode;
 use super::deflate;
 use crate::frame::Kind;
 
-pub use encode::{cut, encoded_len, frame_len, put_close, put_message, put_ping, put_pong};
+pub use encode::{
+    cut, encoded_len, frame_len, message, put_close, put_message, put_ping, put_pong,
+};
 pub(super) use encode::{first_and_payload, put_packed};
 
 /// Longest payload of a control frame (RFC 6455 section 5.5).

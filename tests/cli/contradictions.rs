@@ -62,6 +62,7 @@ const CONTRADICTIONS: &[(&str, &str, &str)] = &[
         "--auth-jwt",
     ),
     ("--auth-aud us", "--auth-aud", "--auth-jwt"),
+    ("--admin-token-file t", "--admin-token-file", "--console"),
     ("--auth-iss joe", "--auth-iss", "--auth-jwt"),
     ("--auth-leeway 5s", "--auth-leeway", "--auth-jwt"),
     ("--auth-forward x", "--auth-forward", "--auth-url"),

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use scalesocket::cli::{Cache, Keep, LogFormat, Memory, Proxy, Refuse, Restart, Slow, Stderr};
+use scalesocket::cli::{
+    Access, Cache, Keep, LogFormat, Memory, Proxy, Refuse, Restart, Slow, Stderr,
+};
 
 use super::*;
 
@@ -37,6 +39,15 @@ const FORMS: &[(&str, Holds)] = &[
     }),
     ("--admin-addr 127.0.0.1:9100", |c| {
         c.admin_addr == Some(tcp("127.0.0.1:9100")) && c.metrics && c.stats && !c.api
+    }),
+    ("--console", |c| {
+        c.console
+            .as_ref()
+            .is_some_and(|it| it.access == Access::Read && it.token_file.is_none())
+    }),
+    ("--console=write --admin-token-file t", |c| {
+        let console = c.console.as_ref();
+        console.is_some_and(|it| it.access == Access::Write && it.token_file == Some("t".into()))
     }),
     ("--admin-addr unix:/a", |c| {
         c.admin_addr == Some(Listen::Unix("/a".into()))
@@ -353,6 +364,8 @@ const BAD: &[&str] = &[
     "--unix-mode +660",
     "--unix-mode rw",
     "--admin-addr 9100",
+    "--console=rw",
+    "--admin-token-file -",
     "--tls-cert -",
     "--tls-key a,-",
     "--tls-client-ca -",

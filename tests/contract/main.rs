@@ -11,6 +11,7 @@ mod backpressure;
 mod cage;
 mod compression;
 mod connect;
+mod console;
 mod door;
 mod door_connections;
 mod door_descriptors;

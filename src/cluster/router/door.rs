@@ -54,6 +54,10 @@ impl Gate for Router {
         }
     }
 
+    fn census(&self, search: &str, most: usize) -> serde_json::Value {
+        serde_json::to_value(self.fleet.census(search, most)).unwrap_or_default()
+    }
+
     fn scaling(&self) -> serde_json::Value {
         let scaling = self.fleet.scaling(self.pending_rooms());
         serde_json::to_value(scaling).unwrap_or_default()

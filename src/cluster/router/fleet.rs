@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use crate::cluster::view::{Scaling, View};
+use crate::cluster::view::{Census, Scaling, View};
 use crate::room::{Owner, RoomName};
 
 /// A pod that has a session.
@@ -33,6 +33,8 @@ pub trait Fleet: fmt::Debug + Send + Sync {
     fn public(&self, session: u128) -> Option<SocketAddr>;
     /// All of it in six numbers; so many rooms are waited for here.
     fn scaling(&self, pending_rooms: usize) -> Scaling;
+    /// Every pod, and which rooms they have: those whose names hold a text, so many at the most.
+    fn census(&self, search: &str, most: usize) -> Census;
 }
 
 impl Fleet for View {
@@ -69,5 +71,9 @@ impl Fleet for View {
 
     fn scaling(&self, pending_rooms: usize) -> Scaling {
         View::scaling(self, pending_rooms)
+    }
+
+    fn census(&self, search: &str, most: usize) -> Census {
+        View::census(self, search, most)
     }
 }

@@ -80,6 +80,19 @@ pub fn frame_len(bytes: &[u8]) -> Option<usize> {
     header.checked_add(payload)
 }
 
+/// The message in the frame of ours that `bytes` begins with, and what is behind it. `None`: it is no
+/// message, or not whole.
+pub fn message(bytes: &[u8]) -> Option<(Kind, &[u8], &[u8])> {
+    let (header, payload) = lengths(bytes)?;
+    let kind = match *bytes.first()? & 0x0F {
+        TEXT => Kind::Text,
+        BINARY => Kind::Binary,
+        _ => return None,
+    };
+    let (frame, rest) = bytes.split_at_checked(header.checked_add(payload)?)?;
+    Some((kind, frame.get(header..)?, rest))
+}
+
 /// The first byte and the payload of the frame of ours that `bytes` begins with.
 pub(in crate::ws) fn first_and_payload(bytes: &[u8]) -> Option<(u8, &[u8])> {
     let (header, payload) = lengths(bytes)?;

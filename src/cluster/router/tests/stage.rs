@@ -23,7 +23,7 @@ use super::super::*;
 use crate::auth::Guard;
 use crate::child::{self, Starter, Transport};
 use crate::cluster::peer::Secrets;
-use crate::cluster::view::Scaling;
+use crate::cluster::view::{Census, Scaling};
 use crate::frame::{ClientFraming, ServerFraming, Template};
 use crate::http::gate::Gate;
 use crate::http::{self as door, Door, Listener, OriginRule, Readiness, Refuse, Side};
@@ -72,6 +72,10 @@ impl Fleet for Table {
         let pods = self.pods.lock();
         let pod = pods.iter().find(|pod| pod.owner.session == session)?;
         pod.public
+    }
+
+    fn census(&self, _: &str, _: usize) -> Census {
+        Census::default()
     }
 
     fn scaling(&self, _: usize) -> Scaling {
@@ -356,6 +360,7 @@ fn room_options(told: &Told) -> room::Options {
         start_timeout: PATIENCE,
         restart: false,
         spawn_every: None,
+        guests: false,
         crash_limit: None,
         stderr: room::Stderr::Elsewhere,
         output_ends_room: true,
@@ -384,6 +389,7 @@ fn door_options(told: &Told) -> door::Options {
         metrics: false,
         stats: false,
         api: false,
+        console: None,
         files: None,
         admin: false,
         tls: None,

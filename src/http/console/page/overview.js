@@ -1,0 +1,139 @@
+
+// All rooms: the server's figures, a page of the table, and how rooms ended.
+const PAGE = 100;
+const view = { sort: 'messages', order: 'desc', search: '', offset: 0, matching: 0 };
+const COLUMNS = [
+  ['name', 'Room', ''], ['state', 'State', ''], ['clients', 'Clients', 'number'], ['messages', 'Messages/s', 'number'],
+  ['bytes', 'Bytes/s', 'number'], ['lag', 'Lag', 'number'], ['cpu', 'CPU', 'number'], ['memory', 'Memory', 'number rare'],
+  ['age', 'Age', 'number rare'], [null, 'PID', 'number rare'], [null, 'Stderr', 'long rare'],
+];
+const serverFigures = new Figures($('server'));
+const serverRates = new Rates();
+const rows = new Map();
+
+function buildHead() {
+  const line = el('tr');
+  for (const [key, label, kind] of COLUMNS) {
+    const head = el('th', { scope: 'col', class: kind });
+    if (key) {
+      const button = el('button', { type: 'button' }, label);
+      button.onclick = () => {
+        const first = ['name', 'state'].includes(key) ? 'asc' : 'desc';
+        view.order = view.sort === key ? (view.order === 'asc' ? 'desc' : 'asc') : first;
+        view.sort = key;
+        view.offset = 0;
+        markSort();
+        refresh();
+      };
+      head.dataset.key = key;
+      head.append(button);
+    } else head.append(label);
+    line.append(head);
+  }
+  $('rooms').tHead.append(line);
+  markSort();
+}
+function markSort() {
+  for (const head of $('rooms').tHead.rows[0].cells) {
+    if (head.dataset.key === view.sort) head.setAttribute('aria-sort', view.order === 'asc' ? 'ascending' : 'descending');
+    else head.removeAttribute('aria-sort');
+  }
+}
+
+function roomRow(name) {
+  const link = el('a', { href: `#/rooms/${encodeURIComponent(name)}` }, name);
+  const picture = chart('spark', 2);
+  const cells = COLUMNS.map(([, , kind], i) => el('td', { class: kind }, ...(i === 0 ? [link] : [])));
+  const messages = el('span');
+  cells[3].append(picture, messages);
+  return { line: el('tr', null, ...cells), cells, messages, picture, series: [[], []], cpu: null };
+}
+
+function showRooms(rooms) {
+  const names = new Set(rooms.map((room) => room.name));
+  for (const [name, row] of rows) if (!names.has(name)) { row.line.remove(); rows.delete(name); }
+  const body = $('rooms').tBodies[0];
+  let at = body.firstElementChild;
+  const now = performance.now();
+  for (const room of rooms) {
+    let row = rows.get(room.name);
+    if (!row) rows.set(room.name, row = roomRow(room.name));
+    push(row.series[0], room.messages_in_per_second);
+    push(row.series[1], room.messages_out_per_second);
+    draw(row.picture, row.series);
+    let cpu = '–';
+    if (room.cpu_seconds !== null) {
+      const before = row.cpu;
+      // The server looks every two seconds.
+      if (before && now - before.at > 1900) { row.share = Math.max(0, (room.cpu_seconds - before.seconds) / ((now - before.at) / 1000)); row.cpu = null; }
+      if (!row.cpu) row.cpu = { at: now, seconds: room.cpu_seconds };
+      cpu = row.share === undefined ? '…' : `${(row.share * 100).toFixed(row.share < 0.1 ? 1 : 0)} %`;
+    }
+    put(row.cells[1], room.restarts ? `${room.state} (restarted ${room.restarts}×)` : room.state);
+    put(row.cells[2], count(room.connections));
+    put(row.messages, rate(room.messages_in_per_second + room.messages_out_per_second));
+    put(row.cells[4], bytes(room.bytes_in_per_second + room.bytes_out_per_second));
+    put(row.cells[5], bytes(room.lag_bytes));
+    put(row.cells[6], cpu);
+    put(row.cells[7], bytes(room.memory_bytes));
+    put(row.cells[8], span(room.age_seconds));
+    put(row.cells[9], room.pid === null ? '–' : String(room.pid));
+    put(row.cells[10], (room.last_stderr || '').slice(0, 120));
+    // A line that stands where it should is not moved: whoever reads or tabs there stays there.
+    if (at === row.line) at = at.nextElementSibling;
+    else body.insertBefore(row.line, at);
+  }
+}
+
+function showEnds(ends) {
+  const key = JSON.stringify(ends.map((end) => [end.room, end.age_seconds]));
+  const body = $('ends').tBodies[0];
+  if (body.dataset.key === key) return;
+  body.dataset.key = key;
+  body.replaceChildren(...ends.map((end) => el('tr', null,
+    el('td', null, end.room), el('td', { class: end.code === 1011 ? 'bad' : '' }, end.reason), el('td', null, String(end.code)),
+    el('td', null, end.exit || '–'), el('td', null, span(end.age_seconds)), el('td', { class: 'long' }, end.stderr || ''))));
+}
+
+async function refreshOverview(signal) {
+  const query = new URLSearchParams({ sort: view.sort, order: view.order, search: view.search, offset: view.offset, limit: PAGE });
+  const all = await get(`/overview?${query}`, signal);
+  const server = all.server;
+  Object.assign(info, { write: all.write, join: all.join });
+  $('to-fleet').hidden = !all.fleet;
+  put($('version'), server.version);
+  const now = serverRates.note({ in: server.messages_in, out: server.messages_out, bin: server.bytes_in, bout: server.bytes_out });
+  const series = serverRates.series;
+  serverFigures.set('Rooms', `${count(server.rooms_live)} of ${count(server.rooms_limit)}`);
+  serverFigures.set('Clients', count(server.connections));
+  serverFigures.set('Messages/s in', rate(now.in), [series.in]);
+  serverFigures.set('Messages/s out', rate(now.out), [series.out]);
+  serverFigures.set('Bytes/s in', bytes(now.bin), [series.bin]);
+  serverFigures.set('Bytes/s out', bytes(now.bout), [series.bout]);
+  serverFigures.set('Dropped', count(server.messages_dropped));
+  serverFigures.set('Refused', count(server.connections_refused));
+  serverFigures.set('Rooms ended', `${count(server.rooms_ended)} of ${count(server.rooms_started)}`);
+  serverFigures.set('Up', span(server.uptime_seconds) + (server.draining ? ', draining' : ''));
+  view.matching = all.rooms_matching;
+  if (view.offset >= view.matching) view.offset = Math.max(0, Math.floor((view.matching - 1) / PAGE) * PAGE);
+  const last = Math.min(view.offset + all.rooms.length, view.matching);
+  put($('count'), view.matching ? `showing ${whole.format(Math.min(view.offset + 1, last))}–${whole.format(last)} of ${whole.format(view.matching)}` : 'none');
+  $('previous').disabled = view.offset === 0;
+  $('next').disabled = last >= view.matching;
+  $('no-rooms').hidden = all.rooms.length > 0 || view.search !== '';
+  showRooms(all.rooms);
+  showEnds(all.last_ends);
+}
+
+let fleetSearch = '';
+async function refreshFleet(signal) {
+  const fleet = await get(`/fleet?${new URLSearchParams({ search: fleetSearch })}`, signal);
+  const state = (pod) => (pod.leaving ? 'leaving' : pod.ready ? 'ready' : 'takes no rooms');
+  $('pods').tBodies[0].replaceChildren(...fleet.pods.map((pod) => el('tr', null,
+    el('td', null, pod.pod), el('td', null, state(pod)), el('td', null, pod.limit ? `${count(pod.rooms)} of ${count(pod.limit)}` : 'gateway'),
+    el('td', null, count(pod.clients)), el('td', null, pod.public || '–'))));
+  $('claims').tBodies[0].replaceChildren(...fleet.rooms.map((held) => el('tr', null,
+    el('td', null, held.room), el('td', null, held.pod || 'not known'))));
+  put($('claim-count'), `showing ${whole.format(fleet.rooms.length)} of ${whole.format(fleet.rooms_matching)}`);
+}
+
