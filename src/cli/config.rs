@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::identity::Identity;
+use crate::child::Size;
 
 /// What the server itself may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +42,8 @@ pub struct Config {
 
     /// Talk to the child over TCP at `127.0.0.1:$PORT`.
     pub tcp: bool,
+    /// Run the program in a terminal of that size.
+    pub pty: Option<Size>,
     /// The ports of TCP mode, both ends included; never empty, never 0.
     pub tcpports: RangeInclusive<u16>,
     /// Wait before attaching to the child, in every mode.

@@ -19,6 +19,7 @@ mod identity;
 mod manual;
 mod program;
 mod reference;
+mod terminal;
 mod tls;
 mod validate;
 mod values;

@@ -35,6 +35,7 @@ mod supervisor;
 mod turns;
 mod twin;
 mod users;
+mod window;
 
 pub use admission::household;
 pub use close::Close;

@@ -15,6 +15,7 @@ use super::inbox::Offered;
 use super::live::Room;
 use super::name::RoomName;
 use super::piece::{Begun, Piece};
+use super::window::{self, Told};
 use crate::frame::{ClientId, Kind, Template, Visitor};
 
 /// Who comes: what the door knows of a client.
@@ -158,6 +159,19 @@ impl Place {
             self.room.count_dropped("kicked", 1);
             return Said::Done;
         }
+        if self.room.window.is_some() {
+            match window::told(kind, payload) {
+                Told::Nothing => {}
+                Told::Size(size) => {
+                    self.room.shows(self.id, size);
+                    return Said::Done;
+                }
+                Told::Nonsense => {
+                    self.room.count_dropped("bad_resize", 1);
+                    return Said::Done;
+                }
+            }
+        }
         trace!(room = %self.room.name, client = %self.id, ?kind, bytes = payload.len(), "message from a client");
         let Place { room, id, .. } = self;
         let write = |out: &mut Vec<u8>| room.encoder.message(*id, kind, payload, out);
@@ -274,6 +288,7 @@ impl Place {
                 self.room.users.leave(user);
             }
             self.room.leave(key);
+            self.room.shows_no_longer(self.id);
         }
     }
 

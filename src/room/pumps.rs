@@ -71,6 +71,7 @@ pub(super) async fn output(
         }
         if ending.is_none() && exited.is_cancelled() {
             ending = Some(Instant::now() + AFTER_EXIT);
+            output.leader_ended();
         }
         let over = ending.is_some_and(|ending| Instant::now() >= ending);
         let mut take = |bytes: &[u8]| {
