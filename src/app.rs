@@ -376,7 +376,8 @@ fn warn_of_pages(config: &Config, public: &[Listener]) {
         .iter()
         .filter_map(Listener::tcp_address)
         .any(|address| !address.ip().to_canonical().is_loopback());
-    if open && config.origin.is_empty() && !config.same_origin {
+    // Browsers on this machine come by loopback, whatever page they show.
+    if (open || config.pty.is_some()) && config.origin.is_empty() && !config.same_origin {
         warn!("any web page may connect: set --same-origin or --origin to say which may");
     }
 }

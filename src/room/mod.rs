@@ -19,6 +19,7 @@ mod gather;
 mod history;
 mod inbox;
 mod live;
+mod modes;
 mod mute;
 mod name;
 mod options;

@@ -75,6 +75,7 @@ pub(super) async fn output(
         }
         let over = ending.is_some_and(|ending| Instant::now() >= ending);
         let mut take = |bytes: &[u8]| {
+            room.note_printed(bytes);
             let fed = decoder.feed(bytes, &mut |event| outgoing.add(event));
             let messages = outgoing.broadcast;
             let hearers = room.publish(&mut outgoing);

@@ -2,7 +2,9 @@
 //!
 //! It is the largest that all who have told theirs can show: the smallest width and the smallest
 //! height of them. Everybody hears it when they come and when it changes, before what is printed
-//! for it. Who leaves no longer counts; when nobody is left that told one, it stays.
+//! for it. Who leaves no longer counts; when nobody is left that told one, it stays. Who comes late
+//! also hears the modes that the terminal is in, and tells a size to have a program that draws on a
+//! whole screen draw it anew.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,6 +14,7 @@ use serde::Deserialize;
 use tracing::debug;
 
 use super::live::Room;
+use super::modes::Modes;
 use super::outgoing::Outgoing;
 use crate::child::{Size, Terminal};
 use crate::frame::{Audience, ClientId, Event, Kind};
@@ -78,6 +81,9 @@ struct State {
     /// What clients can show, of those who have told it.
     shown: BTreeMap<ClientId, Size>,
     terminal: Option<Arc<Terminal>>,
+    modes: Modes,
+    /// The terminal is a line too low, so that the program draws anew, until it has begun to.
+    low: bool,
 }
 
 impl Window {
@@ -87,6 +93,8 @@ impl Window {
             size,
             shown: BTreeMap::new(),
             terminal: None,
+            modes: Modes::default(),
+            low: false,
         }))
     }
 }
@@ -102,27 +110,44 @@ impl State {
     }
 
     fn set_terminal(&self) {
+        let size = Size {
+            rows: self.size.rows.saturating_sub(self.low.into()).max(1),
+            ..self.size
+        };
         if let Some(terminal) = &self.terminal
-            && let Err(error) = terminal.resize(self.size)
+            && let Err(error) = terminal.resize(size)
         {
             debug!(%error, "the terminal could not be resized");
         }
     }
 
+    /// How large it is, and for one who comes how it is besides.
     fn message(&self, to: Audience<'_>) -> Outgoing {
         let Size { columns, rows } = self.size;
         let text = format!(r#"{{"_resize":[{columns},{rows}]}}"#);
-        let mut outgoing = Outgoing::default();
+        let modes = match to {
+            Audience::Everyone => Vec::new(),
+            _ => self.modes.sequence(),
+        };
+        let said = [(Kind::Text, text.as_bytes()), (Kind::Binary, &modes[..])];
+        let any = said.into_iter().filter(|(_, bytes)| !bytes.is_empty());
+        ours(to, any)
+    }
+}
+
+/// What is said by us and not by the program, and therefore not counted as its messages.
+fn ours<'a>(to: Audience<'_>, messages: impl IntoIterator<Item = (Kind, &'a [u8])>) -> Outgoing {
+    let mut outgoing = Outgoing::default();
+    for (kind, payload) in messages {
         outgoing.add(Event::Message {
             to,
-            kind: Kind::Text,
-            payload: text.as_bytes(),
+            kind,
+            payload,
             tagged: false,
         });
-        // It is ours and not the program's.
-        (outgoing.messages, outgoing.payload) = (0, 0);
-        outgoing
     }
+    (outgoing.messages, outgoing.payload) = (0, 0);
+    outgoing
 }
 
 impl Room {
@@ -130,23 +155,46 @@ impl Room {
     pub(super) fn set_terminal(&self, terminal: Option<Arc<Terminal>>) {
         if let Some(window) = &self.window {
             let mut state = window.0.lock();
-            state.terminal = terminal;
+            // The next program expects a new terminal, and finds one that shows what was before.
+            let undo = std::mem::take(&mut state.modes).undoing();
+            if !undo.is_empty() {
+                self.publish(&mut ours(Audience::Everyone, [(Kind::Binary, &undo[..])]));
+            }
+            (state.terminal, state.low) = (terminal, false);
             state.set_terminal();
+        }
+    }
+
+    /// The program has printed this, and nobody has heard it yet.
+    pub(super) fn note_printed(&self, bytes: &[u8]) {
+        if let Some(window) = &self.window {
+            let mut state = window.0.lock();
+            state.modes.note(bytes);
+            if std::mem::take(&mut state.low) {
+                state.set_terminal();
+            }
         }
     }
 
     /// A client can show so much.
     pub(super) fn shows(&self, id: ClientId, size: Size) {
-        self.fit(|shown| {
-            shown.insert(id, size);
-        });
+        let Some(window) = &self.window else { return };
+        let mut state = window.0.lock();
+        state.shown.insert(id, size);
+        // A program whose screen is as large as before would not draw it for who has none.
+        if !self.fit(&mut state) && state.modes.is_full_screen() && !state.low {
+            state.low = true;
+            state.set_terminal();
+        }
     }
 
     /// What a client can show no longer counts.
     pub(super) fn shows_no_longer(&self, id: ClientId) {
-        self.fit(|shown| {
-            shown.remove(&id);
-        });
+        let Some(window) = &self.window else { return };
+        let mut state = window.0.lock();
+        if state.shown.remove(&id).is_some() {
+            self.fit(&mut state);
+        }
     }
 
     /// Who comes in hears how large the window is.
@@ -157,17 +205,17 @@ impl Room {
         }
     }
 
-    fn fit(&self, change: impl FnOnce(&mut BTreeMap<ClientId, Size>)) {
-        let Some(window) = &self.window else { return };
-        let mut state = window.0.lock();
-        change(&mut state.shown);
+    /// Makes the window as large as all can show; whether that is another size.
+    fn fit(&self, state: &mut State) -> bool {
         let Some(size) = state.fits_all().filter(|size| *size != state.size) else {
-            return;
+            return false;
         };
+        state.low = false;
         state.size = size;
         // First: what is printed for the new size comes behind it.
         self.publish(&mut state.message(Audience::Everyone));
         state.set_terminal();
+        true
     }
 }
 

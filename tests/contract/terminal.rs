@@ -349,6 +349,33 @@ async fn a_late_joiner_sees_what_is_kept() {
 }
 
 #[tokio::test]
+async fn a_late_joiner_hears_the_modes_and_has_the_screen_drawn_anew() {
+    let script = r#"printf "\033[?1049h\033[?1h\033[?25lfirst\n"; trap "stty size" WINCH; while :; do read x; done"#;
+    let (server, mut ann) = runs("--pty", script).await;
+    ann.sees("first\n").await;
+    let mut bob = at_terminal(&server, "/x").await;
+    bob.sees("\x1b[?1049h\x1b[?1h\x1b[?25l").await;
+    bob.says(r#"{"_resize":[80,24]}"#).await;
+    // Twice: as something else, and as it was.
+    bob.sees("23 80\n").await;
+    bob.sees("24 80\n").await;
+    ann.says(r#"{"_resize":[80,20]}"#).await;
+    bob.sees_window(80, 20).await;
+    bob.sees("20 80\n").await;
+}
+
+#[tokio::test]
+async fn what_a_failed_program_did_to_the_terminal_is_undone() {
+    let script = format!("{QUIET} printf \"\\033[?1049h\\033[?25lfull\n\"; read x; exit 1");
+    let server = serve(format!("--restart on-failure --pty sh -- -c '{script}'")).await;
+    let mut ann = at_terminal(&server, "/x").await;
+    ann.sees("full\n").await;
+    ann.says("\n").await;
+    ann.sees("\x1b[?1049l\x1b[?25h").await;
+    ann.sees("ready\n").await;
+}
+
+#[tokio::test]
 async fn our_own_terminal_is_not_the_programs() {
     let set = |line: &str| {
         given(line)
