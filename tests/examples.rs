@@ -291,7 +291,7 @@ async fn a_terminal_is_shared_by_everybody() {
     ann.sends(Message::binary(&b"echo $((6 * 7)) $(stty size)\n"[..]))
         .await;
     for person in [&mut ann, &mut bob] {
-        person.sees("\n42 30 100\r\n").await;
+        person.sees("42 30 100\r\n").await;
     }
     bob.sends(Message::binary(&b"exit\n"[..])).await;
     ann.sees("exit").await;

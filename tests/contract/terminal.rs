@@ -350,7 +350,7 @@ async fn a_late_joiner_sees_what_is_kept() {
 
 #[tokio::test]
 async fn a_late_joiner_hears_the_modes_and_has_the_screen_drawn_anew() {
-    let script = r#"printf "\033[?1049h\033[?1h\033[?25lfirst\n"; trap "stty size" WINCH; while :; do read x; done"#;
+    let script = r#"trap "stty size" WINCH; printf "\033[?1049h\033[?1h\033[?25lfirst\n"; while :; do read x; done"#;
     let (server, mut ann) = runs("--pty", script).await;
     ann.sees("first\n").await;
     let mut bob = at_terminal(&server, "/x").await;
@@ -505,6 +505,7 @@ async fn htop_draws_for_two_and_is_left() {
     let mut bob = at_terminal(&server, "/x").await;
     bob.says(r#"{"_resize":[100,30]}"#).await;
     bob.sees_window(100, 30).await;
+    ann.sees_window(100, 30).await;
     bob.sees("Help").await;
     ann.says("q").await;
     ann.sees_close(1000, "exit 0").await;
