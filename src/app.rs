@@ -501,7 +501,7 @@ fn room_options(config: &Config, descriptors: u64) -> anyhow::Result<room::Optio
         output_ends_room: config.tcp || matches!(config.source, Source::Connect(_)),
         // Known once the program was found.
         flush_advice: None,
-        terminal: config.pty,
+        terminal: program::size(config),
     })
 }
 

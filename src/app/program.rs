@@ -9,6 +9,14 @@ use crate::cli::{self, Config, Source};
 /// What browsers speak: xterm.js and its like.
 const TERM: &str = "xterm-256color";
 
+/// How large its terminal is, if it runs in one.
+pub(super) fn size(config: &Config) -> Option<child::Size> {
+    config.pty.map(|size| child::Size {
+        columns: size.columns,
+        rows: size.rows,
+    })
+}
+
 /// Starts the program of each room.
 pub(super) fn starter(config: &Config, prepared: &Prepared, cage: child::Cage) -> Starter {
     let (args, transport) = match &config.source {
@@ -16,7 +24,7 @@ pub(super) fn starter(config: &Config, prepared: &Prepared, cage: child::Cage) -
             args.clone(),
             Transport::Tcp(Ports::new(config.tcpports.clone())),
         ),
-        Source::Program { args, .. } => match config.pty {
+        Source::Program { args, .. } => match size(config) {
             Some(size) => (args.clone(), Transport::Terminal(size)),
             None => (args.clone(), Transport::Stdio),
         },

@@ -9,7 +9,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::identity::Identity;
-use crate::child::Size;
 
 /// What the server itself may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -257,6 +256,15 @@ pub enum Keep {
     All,
     /// What the child marked with `_cache`.
     Tagged,
+}
+
+/// How large a terminal is, in characters, each at least 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// In a line.
+    pub columns: u16,
+    /// Lines.
+    pub rows: u16,
 }
 
 /// What happens in a room whose child fails.

@@ -9,9 +9,8 @@ use std::time::Duration;
 
 use clap::{ArgAction, CommandFactory, Parser, ValueEnum};
 
-use super::config::{Cache, Listen, LogFormat, Memory, Refuse, Restart, Slow, Stderr};
+use super::config::{Cache, Listen, LogFormat, Memory, Refuse, Restart, Size, Slow, Stderr};
 use super::values;
-use crate::child::Size;
 
 /// The framings that `--frame` and its siblings name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -38,7 +38,7 @@ pub use cage::Cage;
 pub use cluster::{Claims, Cluster, Placement, Route};
 pub use config::{
     Cache, ClientFraming, Config, DEFAULT_ADDR, Keep, Listen, LogFormat, Memory, Refuse, Restart,
-    ServerFraming, Slow, Source, Stderr,
+    ServerFraming, Size, Slow, Source, Stderr,
 };
 pub use door::{Front, Proxy};
 pub use flags::command;

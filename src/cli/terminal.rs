@@ -1,7 +1,7 @@
 //! `--pty`: the form of a size, what cannot stand beside a terminal, and what follows from one.
 
+use super::config::Size;
 use super::flags::Cli;
-use crate::child::Size;
 
 /// What a terminal has been since there were any.
 pub(super) const SIZE: &str = "80x24";
