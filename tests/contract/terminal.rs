@@ -287,6 +287,18 @@ async fn the_program_has_its_terminal_and_no_other_descriptor() {
 }
 
 #[tokio::test]
+async fn the_terminal_belongs_to_the_user_that_the_program_runs_as() {
+    if !nix::unistd::Uid::effective().is_root() {
+        return;
+    }
+    let script = "cd /; stat -c %u $(tty); echo by name >$(tty); echo as the tty >/dev/tty; stat -c %a $(tty)";
+    let server = serve(format!("--user 12345:12345 --pty sh -- -c '{script}'")).await;
+    let mut ann = at_terminal(&server, "/x").await;
+    ann.sees("12345\r\nby name\r\nas the tty\r\n6").await;
+    ann.sees_close(1000, "exit 0").await;
+}
+
+#[tokio::test]
 async fn a_job_in_the_background_does_not_outlive_the_room() {
     let server =
         serve("--stats --stop-eof 0.1 --stop-grace 0.2 --pty bash -- --norc --noprofile").await;
