@@ -65,6 +65,7 @@ async fn keys_mean_what_they_mean_at_a_terminal() {
     ann.says_bytes(b"forgotten\x15two\r").await;
     ann.sees("line two\n").await;
     ann.says_bytes(b"\x03").await;
+    ann.says_bytes(b"\n").await; // a shell that had not begun to wait yet looks behind a line
     ann.sees("interrupted\n").await;
     drop(server);
 }
@@ -186,9 +187,10 @@ async fn the_last_bytes_are_seen_before_the_end() {
 async fn the_window_is_as_large_as_all_can_show() {
     let (server, mut ann) = runs(
         "--pty",
-        r#"trap "stty size" WINCH; while :; do read x; done"#,
+        r#"trap "stty size" WINCH; echo set; while sleep 0.01; do :; done"#,
     )
     .await;
+    ann.sees("set\n").await;
     ann.says(r#"{"_resize":[100,40]}"#).await;
     ann.sees_window(100, 40).await;
     ann.sees("40 100\n").await;
@@ -362,7 +364,7 @@ async fn a_late_joiner_sees_what_is_kept() {
 
 #[tokio::test]
 async fn a_late_joiner_hears_the_modes_and_has_the_screen_drawn_anew() {
-    let script = r#"trap "stty size" WINCH; printf "\033[?1049h\033[?1h\033[?25lfirst\n"; while :; do read x; done"#;
+    let script = r#"trap "stty size" WINCH; printf "\033[?1049h\033[?1h\033[?25lfirst\n"; while sleep 0.01; do :; done"#;
     let (server, mut ann) = runs("--pty", script).await;
     ann.sees("first\n").await;
     let mut bob = at_terminal(&server, "/x").await;
