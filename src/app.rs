@@ -10,6 +10,7 @@ mod greeting;
 mod heap;
 mod identity;
 mod memory;
+mod program;
 
 use std::collections::HashSet;
 use std::process::ExitCode;
@@ -24,7 +25,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, error, info, warn};
 
 use crate::auth::SUBPROTOCOL;
-use crate::child::{self, Division, Ports, Spec, Starter, Transport, Warden};
+use crate::child::{self, Division, Warden};
 use crate::cli::{self, Config, Listen, Source};
 use crate::frame::{ClientFraming, JsonFields, ServerFraming, Template};
 use crate::http::{self as door, Door, Listener, OriginRule, Readiness, Side, Tls};
@@ -126,9 +127,10 @@ pub async fn run(plan: Plan, prepared: Prepared) -> anyhow::Result<ExitCode> {
     let peers = fleet::bind(&config).await?;
     let fleet = Fleet::find(&config, &public, &peers, &metrics).await?;
     tell_of_cage(&cage, &prepared);
-    let starter = starter(&config, &prepared, cage);
+    let starter = program::starter(&config, &prepared, cage);
     let ownership = fleet.ownership();
-    let piped = prepared.program.as_deref().filter(|_| !config.tcp);
+    let buffers = !config.tcp && config.pty.is_none();
+    let piped = prepared.program.as_deref().filter(|_| buffers);
     let rooms = room::Options {
         flush_advice: piped.map(cli::flush_advice),
         ..rooms
@@ -376,7 +378,8 @@ fn warn_of_pages(config: &Config, public: &[Listener]) {
         .iter()
         .filter_map(Listener::tcp_address)
         .any(|address| !address.ip().to_canonical().is_loopback());
-    if open && config.origin.is_empty() && !config.same_origin {
+    // Browsers on this machine come by loopback, whatever page they show.
+    if (open || config.pty.is_some()) && config.origin.is_empty() && !config.same_origin {
         warn!("any web page may connect: set --same-origin or --origin to say which may");
     }
 }
@@ -417,36 +420,6 @@ fn tell_of_cage(cage: &child::Cage, prepared: &Prepared) {
     for limit in cage.enforcement(divided) {
         info!(%limit, "limit kept");
     }
-}
-
-fn starter(config: &Config, prepared: &Prepared, cage: child::Cage) -> Starter {
-    let (args, transport) = match &config.source {
-        Source::Program { args, .. } if config.tcp => (
-            args.clone(),
-            Transport::Tcp(Ports::new(config.tcpports.clone())),
-        ),
-        Source::Program { args, .. } => (args.clone(), Transport::Stdio),
-        Source::Connect(address) => (Vec::new(), Transport::Connect(address.clone())),
-        #[cfg(feature = "kube")]
-        Source::Nothing => (Vec::new(), Transport::Stdio),
-    };
-    let spec = Spec {
-        program: prepared.program.clone().unwrap_or_default(),
-        args,
-        env: child::passenv(&config.passenv, std::env::vars_os()),
-        stop_signal: config.stop_signal,
-        stop_grace: config.stop_grace,
-        stderr: match config.stderr {
-            cli::Stderr::Log | cli::Stderr::Client => child::Stderr::Pipe,
-            cli::Stderr::Inherit => child::Stderr::Inherit,
-            cli::Stderr::Drop => child::Stderr::Drop,
-        },
-        transport,
-        attach_delay: config.cmd_attach_delay,
-        start_timeout: config.start_timeout,
-        cage,
-    };
-    Starter::new(spec, prepared.warden.clone())
 }
 
 fn room_options(config: &Config, descriptors: u64) -> anyhow::Result<room::Options> {
@@ -531,6 +504,7 @@ fn room_options(config: &Config, descriptors: u64) -> anyhow::Result<room::Optio
         output_ends_room: config.tcp || matches!(config.source, Source::Connect(_)),
         // Known once the program was found.
         flush_advice: None,
+        terminal: program::size(config),
     })
 }
 

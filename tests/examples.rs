@@ -24,7 +24,7 @@ use tokio::{
 };
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
-    tungstenite::{Bytes, Message},
+    tungstenite::{Bytes, Message, client::IntoClientRequest},
 };
 
 /// Long enough for Python to start on a busy machine; nothing waits for it to pass.
@@ -92,7 +92,10 @@ impl Server {
 
     async fn join(&self) -> Client {
         let url = format!("ws://{}/lobby", self.addr);
-        let (socket, _) = timeout(DEADLINE, connect_async(url))
+        let mut request = url.into_client_request().unwrap();
+        let origin = format!("http://{}", self.addr).parse().unwrap();
+        request.headers_mut().insert("Origin", origin); // as the example's own page
+        let (socket, _) = timeout(DEADLINE, connect_async(request))
             .await
             .unwrap()
             .unwrap();
@@ -101,9 +104,13 @@ impl Server {
 
     /// The page at `/`, as a browser would fetch it.
     async fn page(&self) -> String {
+        self.file("/").await
+    }
+
+    async fn file(&self, path: &str) -> String {
         let mut stream = TcpStream::connect(&self.addr).await.unwrap();
         let request = format!(
-            "GET / HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+            "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
             self.addr
         );
         stream.write_all(request.as_bytes()).await.unwrap();
@@ -165,6 +172,16 @@ impl Client {
 
     async fn hears(&mut self, text: &str) {
         assert_eq!(self.receives().await, Message::text(text));
+    }
+
+    /// A terminal shows this sooner or later.
+    async fn sees(&mut self, text: &str) {
+        let mut screen = Vec::new();
+        while !String::from_utf8_lossy(&screen).contains(text) {
+            if let Message::Binary(bytes) = self.receives().await {
+                screen.extend_from_slice(&bytes);
+            }
+        }
     }
 
     async fn hears_json(&mut self) -> Value {
@@ -250,6 +267,34 @@ async fn game_keeps_the_board_and_knows_who_moves() {
     let alone = ann.hears_json().await;
     assert_eq!(alone["players"].as_array().unwrap().len(), 1);
     assert_eq!(alone["players"][0]["player"], ann_id);
+}
+
+#[tokio::test]
+async fn a_terminal_is_shared_by_everybody() {
+    let server = Server::run("terminal");
+    let page = server.page().await;
+    assert!(page.starts_with("HTTP/1.1 200"));
+    for part in ["xterm/xterm.css", "xterm/xterm.js"] {
+        assert!(page.contains(&format!("=\"{part}\"")), "{part}");
+        let file = server.file(&format!("/{part}")).await;
+        assert!(file.starts_with("HTTP/1.1 200"), "{part}");
+    }
+    let script = page.split_once("<script>\n").unwrap().1;
+    assert!(script.lines().count() < 150);
+    assert!(asks_nobody_else(
+        &page.replace("src=\"xterm/xterm.js\"", "")
+    ));
+
+    let (mut ann, mut bob) = (server.join().await, server.join().await);
+    ann.hears(r#"{"_resize":[80,24]}"#).await;
+    ann.says(r#"{"_resize":[100,30]}"#).await;
+    ann.sends(Message::binary(&b"echo $((6 * 7)) $(stty size)\n"[..]))
+        .await;
+    for person in [&mut ann, &mut bob] {
+        person.sees("42 30 100\r\n").await;
+    }
+    bob.sends(Message::binary(&b"exit\n"[..])).await;
+    ann.sees("exit").await;
 }
 
 #[tokio::test]

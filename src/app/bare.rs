@@ -6,7 +6,7 @@ use std::time::Instant;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
-use super::{Plan, Prepared, starter};
+use super::{Plan, Prepared, program::starter};
 use crate::http::{Door, Readiness};
 use crate::metrics::Metrics;
 use crate::room::Rooms;

@@ -152,6 +152,9 @@ fn switched_on(config: &Config) -> Vec<String> {
     [
         framing.map(str::to_owned),
         config
+            .pty
+            .map(|size| format!("a terminal of {}x{}", size.columns, size.rows)),
+        config
             .isolate
             .then(|| "a program for each client".to_owned()),
         files.map(|dir| format!("files from {}", dir.display())),

@@ -12,6 +12,7 @@ mod clock;
 mod env;
 mod exit;
 mod fdpass;
+mod feeding;
 mod guard;
 mod life;
 mod nofile;
@@ -19,6 +20,7 @@ mod ports;
 mod program;
 mod start;
 mod stream;
+mod terminal;
 mod tree;
 mod usage;
 mod warden;
@@ -38,6 +40,7 @@ pub use ports::{NoPort, PortLease, Ports};
 pub use program::find;
 pub use start::{StartError, Starter};
 pub use stream::{Input, Output};
+pub use terminal::{Size, Terminal};
 pub use usage::{Gauge, Usage};
 pub use warden::{Options as WardenOptions, Warden, run_if_warden};
 
@@ -82,6 +85,8 @@ pub enum Stderr {
 pub enum Transport {
     /// Over its standard input and output.
     Stdio,
+    /// Over a terminal of that size at first, which is its controlling one.
+    Terminal(Size),
     /// Over TCP: it listens on the port that is leased for it and named in `PORT`.
     Tcp(Ports),
     /// Over TCP to a program that already runs, at `host:port`; no process is started.
@@ -99,6 +104,8 @@ pub struct Child {
     pub output: Output,
     /// Its standard error, with [`Stderr::Pipe`].
     pub stderr: Option<tokio::net::unix::pipe::Receiver>,
+    /// What it runs in, with [`Transport::Terminal`].
+    pub terminal: Option<Arc<Terminal>>,
     /// Tells what it uses; none with [`Transport::Connect`].
     pub gauge: Option<Arc<Gauge>>,
     /// When it ends, and the means to end it; dropping this kills it.

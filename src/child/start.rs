@@ -18,8 +18,8 @@ use nix::errno::Errno;
 use tokio::{net::unix::pipe, time::timeout};
 
 use super::{
-    Child, Exit, Gauge, Input, Life, NoPort, Output, PortLease, Spec, Stderr, Transport, Warden,
-    attach, env, fdpass,
+    Child, Exit, Gauge, Input, Life, NoPort, Output, PortLease, Size, Spec, Stderr, Terminal,
+    Transport, Warden, attach, env, fdpass,
     guard::Guard,
     program,
     warden::MARKER,
@@ -51,6 +51,9 @@ pub enum StartError {
         /// The system's reason.
         error: io::Error,
     },
+    /// The system has no terminal for it.
+    #[error("no pseudo-terminal: {}", words(.0))]
+    NoTerminal(io::Error),
     /// No descriptors, processes or memory are left.
     #[error("out of resources: {}", describe(.0))]
     Exhausted(io::Error),
@@ -136,7 +139,7 @@ impl Starter {
     pub fn lease(&self) -> Result<Option<PortLease>, NoPort> {
         match &self.spec.transport {
             Transport::Tcp(ports) => ports.lease().map(Some),
-            Transport::Stdio | Transport::Connect(_) => Ok(None),
+            Transport::Stdio | Transport::Terminal(_) | Transport::Connect(_) => Ok(None),
         }
     }
 
@@ -152,6 +155,7 @@ impl Starter {
     ) -> Result<Child, StartError> {
         match &self.spec.transport {
             Transport::Stdio => self.over_stdio(env).await,
+            Transport::Terminal(size) => self.in_terminal(*size, env).await,
             Transport::Tcp(ports) => {
                 let lease = port.cloned().map_or_else(|| ports.lease(), Ok)?;
                 self.over_tcp(lease, env).await
@@ -187,6 +191,36 @@ impl Starter {
             input,
             output,
             stderr: ours_err,
+            terminal: None,
+            gauge,
+            life,
+        })
+    }
+
+    async fn in_terminal(
+        &self,
+        size: Size,
+        env: Vec<(OsString, OsString)>,
+    ) -> Result<Child, StartError> {
+        let (terminal, theirs) = Terminal::open(size).map_err(StartError::NoTerminal)?;
+        self.give_terminal(&theirs);
+        let copy = || theirs.try_clone().map_err(StartError::Exhausted);
+        let stdio = [copy()?, copy()?, theirs];
+        let Started {
+            pid,
+            gauge,
+            mut life,
+        } = self.launch(env, stdio, None).await?;
+        if let Some(delay) = self.spec.attach_delay {
+            let _ended = timeout(delay, life.exited()).await;
+        }
+        let terminal = Arc::new(terminal);
+        Ok(Child {
+            pid,
+            input: Input::terminal(Arc::clone(&terminal)),
+            output: Output::terminal(Arc::clone(&terminal)),
+            stderr: None,
+            terminal: Some(terminal),
             gauge,
             life,
         })
@@ -220,7 +254,8 @@ impl Starter {
                 Ok(stream) => {
                     let (output, input) = stream.into_split();
                     let (input, output) = (Input::tcp(input), Output::tcp(output));
-                    return Ok(Child { pid, input, output, stderr: ours_err, gauge, life });
+                    let terminal = None;
+                    return Ok(Child { pid, input, output, stderr: ours_err, terminal, gauge, life });
                 }
                 Err(error) => {
                     let addr = format!("127.0.0.1:{port}");
@@ -251,6 +286,7 @@ impl Starter {
             input: Input::tcp(input),
             output: Output::tcp(output),
             stderr: None,
+            terminal: None,
             gauge: None,
             life: Life::connection(),
         })
@@ -281,6 +317,7 @@ impl Starter {
             args: spec.args.clone(),
             env,
             cage: spec.cage.clone(),
+            terminal: matches!(spec.transport, Transport::Terminal(_)),
         };
 
         let link = self.warden.as_ref().ok_or(StartError::Warden)?.link();
@@ -312,6 +349,7 @@ impl Starter {
             Step::Identity => Some("--user"),
             Step::Directory => Some("--chdir"),
             Step::Limits => Some("--nice and --limit flags"),
+            Step::Terminal => Some("--pty"),
         };
         match (errno, flag) {
             (libc::EAGAIN | libc::ENOMEM | libc::EMFILE | libc::ENFILE, _) => {
@@ -336,6 +374,16 @@ impl Starter {
         let (uid, gid) = (who.uid.map(Uid::from_raw), Gid::from_raw(who.gid));
         // Where it cannot be given away it is used all the same.
         let _ = fchown(pipe.as_fd(), uid, Some(gid));
+    }
+
+    /// A terminal becomes the program's own, as that of a login does; who else may write to it
+    /// (its group and mode) is the system's choice.
+    fn give_terminal(&self, terminal: &OwnedFd) {
+        use nix::unistd::{Uid, fchown};
+
+        if let Some(uid) = self.spec.cage.identity.as_ref().and_then(|who| who.uid) {
+            let _ = fchown(terminal.as_fd(), Some(Uid::from_raw(uid)), None);
+        }
     }
 
     /// The child's end of its standard error, and ours if we read it.

@@ -1,4 +1,4 @@
-//! The two directions of a child's bytes, over pipes or a TCP connection.
+//! The two directions of a child's bytes, over pipes, a TCP connection or a terminal.
 //!
 //! They are one enum each and not trait objects: every byte of a room passes here. Both have the
 //! non-blocking calls of the socket beneath, for pumps that read or write all they can at once.
@@ -7,7 +7,8 @@ use std::{
     io::{self, IoSlice},
     os::fd::AsRawFd,
     pin::Pin,
-    task::{Context, Poll},
+    sync::Arc,
+    task::{Context, Poll, ready},
 };
 
 use nix::errno::Errno;
@@ -19,8 +20,10 @@ use tokio::{
     },
 };
 
+use super::terminal::{Keyboard, Terminal};
+
 /// Bytes on their way to the child. Shutting it down or dropping it is EOF there, which is a
-/// half-close over TCP.
+/// half-close over TCP. A terminal hears its EOF character, when it is shut down and reads lines.
 #[derive(Debug)]
 pub struct Input(Option<Writer>);
 
@@ -28,6 +31,7 @@ pub struct Input(Option<Writer>);
 enum Writer {
     Pipe(pipe::Sender),
     Tcp(OwnedWriteHalf),
+    Terminal(Keyboard),
 }
 
 impl Input {
@@ -39,11 +43,16 @@ impl Input {
         Input(Some(Writer::Tcp(half)))
     }
 
+    pub(super) fn terminal(terminal: Arc<Terminal>) -> Self {
+        Input(Some(Writer::Terminal(Keyboard::new(terminal))))
+    }
+
     /// Waits until the child may take bytes, or takes none any more. Cancel-safe.
     pub async fn writable(&self) -> io::Result<()> {
         match &self.0 {
             Some(Writer::Pipe(pipe)) => pipe.writable().await,
             Some(Writer::Tcp(half)) => half.writable().await,
+            Some(Writer::Terminal(keyboard)) => keyboard.writable().await,
             None => Err(closed()),
         }
     }
@@ -53,6 +62,8 @@ impl Input {
         match &self.0 {
             Some(Writer::Pipe(pipe)) => pipe.try_write_vectored(slices),
             Some(Writer::Tcp(half)) => half.try_write_vectored(slices),
+            // It is typed at a pace of its own, which only waiting can keep.
+            Some(Writer::Terminal(_)) => Err(io::ErrorKind::Unsupported.into()),
             None => Err(closed()),
         }
     }
@@ -64,6 +75,7 @@ impl Input {
     pub fn unread(&self) -> usize {
         match &self.0 {
             Some(Writer::Pipe(pipe)) => in_pipe(pipe),
+            Some(Writer::Terminal(keyboard)) => keyboard.unread(),
             Some(Writer::Tcp(_)) | None => 0,
         }
     }
@@ -94,6 +106,7 @@ impl AsyncWrite for Input {
         match &mut self.0 {
             Some(Writer::Pipe(pipe)) => Pin::new(pipe).poll_write(cx, buf),
             Some(Writer::Tcp(half)) => Pin::new(half).poll_write(cx, buf),
+            Some(Writer::Terminal(keyboard)) => keyboard.poll_write(cx, buf),
             None => Poll::Ready(Err(closed())),
         }
     }
@@ -106,6 +119,10 @@ impl AsyncWrite for Input {
         match &mut self.0 {
             Some(Writer::Pipe(pipe)) => Pin::new(pipe).poll_write_vectored(cx, bufs),
             Some(Writer::Tcp(half)) => Pin::new(half).poll_write_vectored(cx, bufs),
+            Some(Writer::Terminal(keyboard)) => {
+                let first = bufs.iter().find(|buf| !buf.is_empty());
+                keyboard.poll_write(cx, first.map(|buf| &**buf).unwrap_or_default())
+            }
             None => Poll::Ready(Err(closed())),
         }
     }
@@ -118,7 +135,10 @@ impl AsyncWrite for Input {
         Poll::Ready(Ok(())) // nothing is buffered here
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(Writer::Terminal(keyboard)) = &mut self.0 {
+            ready!(keyboard.poll_end(cx))?;
+        }
         // A pipe has no other EOF than its last writer closing it; the TCP half shuts down in drop.
         self.0 = None;
         Poll::Ready(Ok(()))
@@ -136,6 +156,7 @@ enum Reader {
     /// those behind it.
     Pipe(pipe::Receiver, bool),
     Tcp(OwnedReadHalf),
+    Terminal(Arc<Terminal>),
 }
 
 impl Output {
@@ -147,11 +168,23 @@ impl Output {
         Output(Reader::Tcp(half))
     }
 
+    pub(super) fn terminal(terminal: Arc<Terminal>) -> Self {
+        Output(Reader::Terminal(terminal))
+    }
+
+    /// The leader has ended: what it printed, and what others still print, is read to the end.
+    pub fn leader_ended(&self) {
+        if let Reader::Terminal(terminal) = &self.0 {
+            terminal.let_go();
+        }
+    }
+
     /// Waits until there is something to read, EOF included. Cancel-safe.
     pub async fn readable(&self) -> io::Result<()> {
         match &self.0 {
             Reader::Pipe(pipe, _) => pipe.readable().await,
             Reader::Tcp(half) => half.readable().await,
+            Reader::Terminal(terminal) => terminal.readable().await,
         }
     }
 
@@ -160,6 +193,7 @@ impl Output {
         match &self.0 {
             Reader::Pipe(pipe, _) => pipe.try_read(buf),
             Reader::Tcp(half) => half.try_read(buf),
+            Reader::Terminal(terminal) => terminal.try_read(buf),
         }
     }
 }
@@ -173,6 +207,7 @@ impl AsyncRead for Output {
         match &mut self.0 {
             Reader::Pipe(pipe, short) => poll_pipe(pipe, short, cx, buf),
             Reader::Tcp(half) => Pin::new(half).poll_read(cx, buf),
+            Reader::Terminal(terminal) => terminal.poll_read(cx, buf),
         }
     }
 }

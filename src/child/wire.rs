@@ -52,6 +52,8 @@ pub(super) struct Launch {
     pub(super) env: Vec<(OsString, OsString)>,
     /// What is done to it first.
     pub(super) cage: Cage,
+    /// Whether its descriptor 0 becomes its controlling terminal.
+    pub(super) terminal: bool,
 }
 
 /// What a start failed at, besides the reason of the system.
@@ -65,6 +67,8 @@ pub(super) enum Step {
     Directory,
     /// `--nice` and limits.
     Limits,
+    /// `--pty`.
+    Terminal,
 }
 
 impl Step {
@@ -74,6 +78,7 @@ impl Step {
             1 => Step::Identity,
             2 => Step::Directory,
             3 => Step::Limits,
+            4 => Step::Terminal,
             _ => Step::Exec,
         }
     }
@@ -117,6 +122,7 @@ impl Request {
                     frame.bytes(name).bytes(value);
                 }
                 cage(&mut frame, &launch.cage);
+                frame.word(launch.terminal.into());
             }
             Request::Stop { signal, grace, .. } => {
                 frame.word(*signal as u32);
@@ -147,6 +153,7 @@ impl Request {
                             args,
                             env,
                             cage: cage_of(fields)?,
+                            terminal: fields.word()? != 0,
                         }),
                     }
                 }

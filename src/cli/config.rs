@@ -41,6 +41,8 @@ pub struct Config {
 
     /// Talk to the child over TCP at `127.0.0.1:$PORT`.
     pub tcp: bool,
+    /// Run the program in a terminal of that size.
+    pub pty: Option<Size>,
     /// The ports of TCP mode, both ends included; never empty, never 0.
     pub tcpports: RangeInclusive<u16>,
     /// Wait before attaching to the child, in every mode.
@@ -256,6 +258,15 @@ pub enum Keep {
     All,
     /// What the child marked with `_cache`.
     Tagged,
+}
+
+/// How large a terminal is, in characters, each at least 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// In a line.
+    pub columns: u16,
+    /// Lines.
+    pub rows: u16,
 }
 
 /// What happens in a room whose child fails.

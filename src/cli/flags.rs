@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, CommandFactory, Parser, ValueEnum};
 
-use super::config::{Cache, Listen, LogFormat, Memory, Refuse, Restart, Slow, Stderr};
+use super::config::{Cache, Listen, LogFormat, Memory, Refuse, Restart, Size, Slow, Stderr};
 use super::values;
 
 /// The framings that `--frame` and its siblings name.
@@ -107,6 +107,18 @@ pub(super) struct Cli {
     /// Ports for --tcp, both included [default: 9001:9999]
     #[arg(long, value_name = "START:END", value_parser = values::ports, help_heading = "Program")]
     pub tcpports: Option<RangeInclusive<u16>>,
+
+    /// Run CMD in a terminal, for programs that people use at one [default size: 80x24]
+    ///
+    /// Its three descriptors are a pseudo-terminal, which is its controlling one: shells, editors and
+    /// all that draws on a screen work, and nothing waits in a buffer of its runtime. What is printed
+    /// comes in binary messages; messages are typed, those of text too. The text {"_resize":[COLS,ROWS]}
+    /// tells how much a client can show: the smallest of a room is the size, which all hear in the same
+    /// form. TERM is xterm-256color, unless --passenv names it.
+    #[arg(long, value_name = "COLSxROWS", num_args = 0..=1, require_equals = true,
+          default_missing_value = super::terminal::SIZE, value_parser = super::terminal::size,
+          help_heading = "Program")]
+    pub pty: Option<Size>,
 
     /// Instead of CMD: one TCP connection per room to a running program
     ///
@@ -334,10 +346,10 @@ pub(super) struct Cli {
           help_heading = "End of a room")]
     pub stop_eof: Duration,
 
-    /// Then this signal, by name or number
-    #[arg(long, value_name = "SIGNAL", default_value = "TERM", value_parser = values::signal,
+    /// Then this signal, by name or number [default: TERM; with --pty HUP]
+    #[arg(long, value_name = "SIGNAL", value_parser = values::signal,
           help_heading = "End of a room")]
-    pub stop_signal: i32,
+    pub stop_signal: Option<i32>,
 
     /// And KILL so much later
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = values::duration,

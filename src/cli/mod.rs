@@ -20,6 +20,7 @@ mod identity;
 mod manual;
 mod program;
 mod reference;
+mod terminal;
 mod tls;
 mod validate;
 mod values;
@@ -38,7 +39,7 @@ pub use cage::Cage;
 pub use cluster::{Claims, Cluster, Placement, Route};
 pub use config::{
     Cache, ClientFraming, Config, DEFAULT_ADDR, Keep, Listen, LogFormat, Memory, Refuse, Restart,
-    ServerFraming, Slow, Source, Stderr,
+    ServerFraming, Size, Slow, Source, Stderr,
 };
 pub use connect::Connect;
 pub use console::{Access, Console};

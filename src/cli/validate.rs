@@ -53,6 +53,7 @@ pub(super) fn validate(cli: Cli) -> Result<Config, String> {
     let console = super::console::validate(&cli.console)?;
     #[cfg(feature = "kube")]
     let cluster = super::cluster::validate(&cli.cluster, maxrooms)?;
+    let stop_signal = super::terminal::stop_signal(&cli);
     Ok(Config {
         front,
         console,
@@ -73,6 +74,7 @@ pub(super) fn validate(cli: Cli) -> Result<Config, String> {
         unix_mode: cli.unix_mode.unwrap_or(UNIX_MODE),
         admin_addr: cli.admin_addr,
         tcp: cli.tcp,
+        pty: cli.pty,
         tcpports: cli.tcpports.unwrap_or(TCP_PORTS),
         cmd_attach_delay: cli.cmd_attach_delay,
         start_timeout: cli.start_timeout,
@@ -100,7 +102,7 @@ pub(super) fn validate(cli: Cli) -> Result<Config, String> {
         max_idle: unless_zero(cli.max_idle),
         max_lifetime: unless_zero(cli.max_lifetime),
         stop_eof: cli.stop_eof,
-        stop_signal: cli.stop_signal,
+        stop_signal,
         stop_grace: cli.stop_grace,
         drain_timeout: cli.drain_timeout,
         backlog: cli.backlog,
@@ -271,6 +273,7 @@ fn refuse_contradictions(cli: &Cli) -> Result<(), String> {
              the two"
         ));
     }
+    super::terminal::refuse(cli)?;
     #[cfg(feature = "kube")]
     refuse_in_fleets(cli)?;
     refuse_nonsense(cli)
@@ -366,7 +369,7 @@ fn framings(cli: &Cli) -> (ServerFraming, ClientFraming) {
         Some(Frame::Json) => ServerFraming::Json,
         Some(Frame::Binary) => ServerFraming::Binary,
         Some(Frame::Gwsocket) => ServerFraming::Gwsocket,
-        None if cli.binary => ServerFraming::Raw,
+        None if cli.binary || cli.pty.is_some() => ServerFraming::Raw,
         None => match (cli.delimiters.as_ref().map(|set| &set.0), cli.null) {
             (None, false) => ServerFraming::Lines,
             (None, true) => ServerFraming::Null,
@@ -383,7 +386,7 @@ fn framings(cli: &Cli) -> (ServerFraming, ClientFraming) {
         Some(Frame::Json) => ClientFraming::Json,
         Some(Frame::Binary) => ClientFraming::Binary,
         Some(Frame::Gwsocket) => ClientFraming::Gwsocket,
-        None if cli.binary => ClientFraming::Raw,
+        None if cli.binary || cli.pty.is_some() => ClientFraming::Raw,
         None if cli.null => ClientFraming::Null,
         None => ClientFraming::Lines,
     };

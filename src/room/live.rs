@@ -26,6 +26,7 @@ use super::outgoing::Outgoing;
 use super::rooms::RoomEvent;
 use super::tap::Tap;
 use super::users::Users;
+use super::window::Window;
 use crate::child::{Gauge, PortLease, Usage};
 use crate::frame::{ClientId, Encoder};
 use crate::metrics::{Metrics, RoomFigures, Unique};
@@ -119,6 +120,8 @@ pub struct Room {
     kicks: AtomicBool,
     /// Whether the room does not linger.
     ends_when_empty: bool,
+    /// How large its terminal is, where there is one.
+    pub(super) window: Option<Window>,
     /// The shortest message that is compressed; 0 while nobody reads compressed frames.
     pub(super) pack_least: AtomicUsize,
 }
@@ -224,6 +227,7 @@ impl Room {
             counts: Counts::default(),
             kicks: AtomicBool::new(false),
             ends_when_empty: options.linger.is_zero(),
+            window: options.terminal.map(Window::new),
             pack_least: AtomicUsize::new(0),
         }
     }

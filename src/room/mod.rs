@@ -21,6 +21,7 @@ mod guests;
 mod history;
 mod inbox;
 mod live;
+mod modes;
 mod mute;
 mod name;
 mod operate;
@@ -39,6 +40,7 @@ mod tap;
 mod turns;
 mod twin;
 mod users;
+mod window;
 
 pub use admission::household;
 pub use close::Close;

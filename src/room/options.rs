@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::feed::Slow;
 use super::history::Keep;
 use super::name::RoomName;
+use crate::child::Size;
 use crate::frame::{ClientFraming, ServerFraming, Template};
 
 /// What becomes of a line that a child prints to stderr.
@@ -82,4 +83,6 @@ pub struct Options {
     /// How the program is made to say at once what it prints; none where it does not print to a
     /// pipe.
     pub flush_advice: Option<&'static str>,
+    /// The first size of the terminal that its program runs in, if it runs in one.
+    pub terminal: Option<Size>,
 }

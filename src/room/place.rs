@@ -16,6 +16,7 @@ use super::live::Room;
 use super::name::RoomName;
 use super::piece::{Begun, Piece};
 use super::tap::{Way, Whom};
+use super::window::{self, Told};
 use crate::frame::{ClientId, Kind, Template, Visitor};
 
 /// Who comes: what the door knows of a client.
@@ -160,6 +161,19 @@ impl Place {
             self.room.count_dropped("kicked", 1);
             return Said::Done;
         }
+        if self.room.window.is_some() {
+            match window::told(kind, payload) {
+                Told::Nothing => {}
+                Told::Size(size) => {
+                    self.room.shows(self.id, size);
+                    return Said::Done;
+                }
+                Told::Nonsense => {
+                    self.room.count_dropped("bad_resize", 1);
+                    return Said::Done;
+                }
+            }
+        }
         trace!(room = %self.room.name, client = %self.id, ?kind, bytes = payload.len(), "message from a client");
         let Place { room, id, .. } = self;
         if room.tap.is_watched() {
@@ -282,6 +296,7 @@ impl Place {
             }
             self.room.guests.leave(self.id);
             self.room.leave(key);
+            self.room.shows_no_longer(self.id);
         }
     }
 

@@ -71,9 +71,11 @@ pub(super) async fn output(
         }
         if ending.is_none() && exited.is_cancelled() {
             ending = Some(Instant::now() + AFTER_EXIT);
+            output.leader_ended();
         }
         let over = ending.is_some_and(|ending| Instant::now() >= ending);
         let mut take = |bytes: &[u8]| {
+            room.note_printed(bytes);
             let fed = decoder.feed(bytes, &mut |event| outgoing.add(event));
             let messages = outgoing.broadcast;
             let hearers = room.publish(&mut outgoing);

@@ -465,6 +465,7 @@ impl Registry {
                     self.options.join_message.as_ref(),
                     self.options.leave_message.as_ref(),
                 );
+                room.show_window_to(id);
                 let place = Place::new(room, key, id, messages, newcomer, admitted);
                 Ok(Entered::In(place))
             }

@@ -180,11 +180,13 @@ impl Supervisor<'_> {
             input,
             output,
             stderr,
+            terminal,
             gauge,
             mut life,
         } = child;
         room.pid.store(pid.unwrap_or(0), Relaxed);
         *room.gauge.lock() = gauge;
+        room.set_terminal(terminal);
         room.set_phase(Phase::Running);
         info!(room = %room.name, pid, "child started");
         let mut pumps = Pumps::start(room, self.registry, input, output, stderr);
@@ -206,6 +208,7 @@ impl Supervisor<'_> {
                     (end.after(exit), false)
                 } else {
                     pumps.stop_input().await;
+                    room.set_terminal(None);
                     life.stop();
                     life.gone().await;
                     room.pid.store(0, Relaxed);
@@ -252,6 +255,7 @@ impl Supervisor<'_> {
         }
         room.close_clients(end.close.clone());
         pumps.stop_input().await;
+        room.set_terminal(None);
         life.stop();
         let exit = life.gone().await;
         room.pid.store(0, Relaxed);

@@ -69,6 +69,19 @@ const FORMS: &[(&str, Holds)] = &[
     ("--cmd-attach-delay 0.5", |c| {
         c.cmd_attach_delay == Some(Duration::from_millis(500))
     }),
+    ("", |c| c.pty.is_none() && c.stop_signal == libc::SIGTERM),
+    ("--pty", |c| {
+        framing(c) == (ServerFraming::Raw, ClientFraming::Raw)
+            && c.pty.map(|size| (size.columns, size.rows)) == Some((80, 24))
+            && c.stop_signal == libc::SIGHUP
+    }),
+    ("--pty=132x43", |c| {
+        c.pty.map(|size| (size.columns, size.rows)) == Some((132, 43))
+    }),
+    ("--pty=1x1000 --binary", |c| c.pty.is_some()),
+    ("--pty --stop-signal TERM", |c| {
+        c.stop_signal == libc::SIGTERM
+    }),
     ("--cmd-attach-delay 0", |c| {
         c.cmd_attach_delay == Some(Duration::ZERO)
     }),
@@ -451,6 +464,10 @@ const BAD: &[&str] = &[
     "--max-idle never",
     "--max-lifetime 1w",
     "--stop-eof x",
+    "--pty=0x24",
+    "--pty=80",
+    "--pty=80x1001",
+    "--pty=80x24x1",
     "--stop-signal 0",
     "--stop-signal 99",
     "--stop-signal STOP",

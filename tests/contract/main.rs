@@ -39,4 +39,5 @@ mod signals;
 mod stage;
 mod static_files;
 mod tcp;
+mod terminal;
 mod tls;

@@ -17,6 +17,8 @@ pub struct Person {
     socket: WebSocketStream<Socket>,
     page: Page,
     fences: u64,
+    /// Of a terminal: what came and was not looked at.
+    screen: Vec<u8>,
 }
 
 /// What a person may hear next.
@@ -36,6 +38,7 @@ impl Person {
             socket,
             page,
             fences: 0,
+            screen: Vec::new(),
         }
     }
 
@@ -142,7 +145,10 @@ impl Person {
             };
             match &heard {
                 Heard::Text(text) => self.page.heard(text),
-                Heard::Bytes(bytes) => self.page.heard(&bytes.escape_ascii().to_string()),
+                Heard::Bytes(bytes) => {
+                    let begin = bytes.get(..2_000).unwrap_or(bytes);
+                    self.page.heard(&begin.escape_ascii().to_string());
+                }
                 other => self.page.heard(&format!("({other:?})")),
             }
             return heard;
@@ -211,6 +217,55 @@ impl Person {
         if together != bytes {
             self.page
                 .fail(&format!("the chunks are {}", together.escape_ascii()));
+        }
+    }
+
+    /// A terminal shows these bytes, perhaps behind others; all up to their end was seen then, and
+    /// is returned.
+    pub async fn sees(&mut self, bytes: impl AsRef<[u8]>) -> Vec<u8> {
+        let bytes = bytes.as_ref();
+        let mut from = 0;
+        loop {
+            let unseen = self.screen.get(from..).unwrap_or_default();
+            if unseen.len() >= bytes.len()
+                && let Some(at) = memchr::memmem::find(unseen, bytes)
+            {
+                return self.screen.drain(..from + at + bytes.len()).collect();
+            }
+            from = (self.screen.len() + 1).saturating_sub(bytes.len());
+            match self.next("more on the screen").await {
+                Heard::Bytes(chunk) => self.screen.extend(chunk),
+                other => {
+                    let shown = self.screen.escape_ascii().to_string();
+                    let shown: String = shown.chars().take(2_000).collect();
+                    let expected: String = bytes.escape_ascii().to_string();
+                    self.disagrees(&format!("{expected:.200} behind {shown}"), &other)
+                }
+            }
+        }
+    }
+
+    /// The terminal is that large from now on, whatever it shows before.
+    pub async fn sees_window(&mut self, columns: u16, rows: u16) {
+        let expected = format!(r#"{{"_resize":[{columns},{rows}]}}"#);
+        loop {
+            match self.next(&expected).await {
+                Heard::Bytes(chunk) => self.screen.extend(chunk),
+                Heard::Text(text) if text == expected => return,
+                other => self.disagrees(&expected, &other),
+            }
+        }
+    }
+
+    /// The connection is closed so, whatever the terminal shows before.
+    pub async fn sees_close(&mut self, code: u16, reason: &str) {
+        let expected = Heard::Close(Some((code, reason.to_owned())));
+        loop {
+            match self.next(&format!("close {code} {reason}")).await {
+                Heard::Bytes(chunk) => self.screen.extend(chunk),
+                heard if heard == expected => return self.hears_the_end().await,
+                other => self.disagrees(&format!("close {code} {reason:?}"), &other),
+            }
         }
     }
 

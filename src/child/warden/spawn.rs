@@ -60,6 +60,7 @@ fn errno(error: &io::Error) -> i32 {
 /// It only makes system calls: it may share memory with the warden, or be a copy of it.
 fn prepare(warden: u32, soft_nofile: u64, steps: &Steps) -> Result<(), Failed> {
     setsid().map_err(|errno| Failed::exec(errno as i32))?;
+    steps.control_terminal()?; // while it is ours to give
     let plain = |error: io::Error| Failed::exec(errno(&error));
     nofile::set_soft_nofile(soft_nofile).map_err(plain)?; // a limit of the program's own comes next
     steps.confine()?;

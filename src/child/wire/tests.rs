@@ -42,8 +42,16 @@ fn request() -> impl Strategy<Value = Request> {
     let args = proptest::collection::vec(text(), 0..5);
     let env = proptest::collection::vec((text(), text()), 0..5);
     prop_oneof![
-        (any::<u64>(), text(), text(), args, env, any_cage()).prop_map(
-            |(id, path, name, args, env, cage)| {
+        (
+            any::<u64>(),
+            text(),
+            text(),
+            args,
+            env,
+            any_cage(),
+            any::<bool>()
+        )
+            .prop_map(|(id, path, name, args, env, cage, terminal)| {
                 Request::Start {
                     id,
                     launch: Box::new(Launch {
@@ -52,10 +60,10 @@ fn request() -> impl Strategy<Value = Request> {
                         args,
                         env,
                         cage,
+                        terminal,
                     }),
                 }
-            }
-        ),
+            }),
         (any::<u64>(), 1..64i32, any::<u32>()).prop_map(|(id, signal, millis)| {
             Request::Stop {
                 id,

@@ -45,7 +45,7 @@ impl Spawner {
         part: Option<&Path>,
         kept: Kept,
     ) -> Result<Spawned, Failed> {
-        let steps = Steps::new(std::mem::take(&mut launch.cage), part, kept)?;
+        let steps = Steps::new(&mut launch, part, kept)?;
         let [stdin, stdout, stderr] = stdio;
         let mut command = Command::new(launch.path);
         command

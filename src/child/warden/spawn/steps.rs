@@ -1,14 +1,14 @@
 //! A cage as the system calls that build it, prepared so that nothing is left to compute: they are
 //! made between a new process and its exec, perhaps on memory that is the warden's.
-#![allow(unsafe_code)] // setrlimit(2), setpriority(2) and prctl(2)
+#![allow(unsafe_code)] // setrlimit(2), setpriority(2), prctl(2) and ioctl(2)
 
 use std::{ffi::CString, io, os::unix::ffi::OsStrExt, path::Path};
 
 use nix::unistd::{Gid, Uid, chdir, setgid, setuid};
 
 use crate::child::{
-    cage::{Cage, Identity},
-    wire::Step,
+    cage::Identity,
+    wire::{Launch, Step},
 };
 
 /// A process is allowed to come to a quarter above the memory of its room before the system
@@ -57,11 +57,17 @@ pub(super) struct Steps {
     limits: Vec<(Resource, u64, u64)>,
     identity: Option<Identity>,
     directory: Option<CString>,
+    terminal: bool,
 }
 
 impl Steps {
     /// `part` is the room's cgroup; `kept` says what that keeps of the limits.
-    pub(super) fn new(cage: Cage, part: Option<&Path>, kept: Kept) -> Result<Steps, Failed> {
+    pub(super) fn new(
+        launch: &mut Launch,
+        part: Option<&Path>,
+        kept: Kept,
+    ) -> Result<Steps, Failed> {
+        let cage = std::mem::take(&mut launch.cage);
         let string = |bytes: Vec<u8>, step| {
             let errno = libc::EINVAL;
             CString::new(bytes).map_err(|_| Failed { errno, step })
@@ -89,6 +95,7 @@ impl Steps {
         );
         Ok(Steps {
             members: members.map(|path| string(path, Step::Exec)).transpose()?,
+            terminal: launch.terminal,
             must_join: kept.memory || kept.processes,
             nice: cage.nice,
             limits,
@@ -103,6 +110,15 @@ impl Steps {
     #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
     pub(super) fn change_identity(&self) -> bool {
         self.identity.as_ref().is_some_and(|who| !who.held)
+    }
+
+    /// Of a new session: what it reads from is its controlling terminal from now on.
+    pub(super) fn control_terminal(&self) -> Result<(), Failed> {
+        // SAFETY: takes numbers alone.
+        if self.terminal && unsafe { libc::ioctl(0, libc::TIOCSCTTY as _, 0) } != 0 {
+            return Err(Failed::at(Step::Terminal)(io::Error::last_os_error()));
+        }
+        Ok(())
     }
 
     /// What needs the rights that the warden has, and then the loss of them.

@@ -138,7 +138,7 @@ impl Spawner {
         part: Option<&Path>,
         kept: Kept,
     ) -> Result<Spawned, Failed> {
-        let steps = Steps::new(std::mem::take(&mut launch.cage), part, kept)?;
+        let steps = Steps::new(&mut launch, part, kept)?;
         let image = Image::new(launch).map_err(Failed::exec)?;
         for (slot, fd) in self.slots.iter_mut().zip(&stdio) {
             dup3(fd, slot, OFlag::O_CLOEXEC).map_err(|errno| Failed::exec(errno as i32))?;

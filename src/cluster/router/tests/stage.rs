@@ -365,6 +365,7 @@ fn room_options(told: &Told) -> room::Options {
         stderr: room::Stderr::Elsewhere,
         output_ends_room: true,
         flush_advice: None,
+        terminal: None,
     }
 }
 
