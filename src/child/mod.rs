@@ -17,6 +17,7 @@ mod life;
 mod nofile;
 mod ports;
 mod program;
+mod sources;
 mod start;
 mod stream;
 mod tree;
@@ -36,6 +37,7 @@ pub use life::Life;
 pub use nofile::raise_nofile;
 pub use ports::{NoPort, PortLease, Ports};
 pub use program::find;
+pub use sources::{Change, Sources};
 pub use start::{StartError, Starter};
 pub use stream::{Input, Output};
 pub use usage::{Gauge, Usage};
@@ -103,4 +105,6 @@ pub struct Child {
     pub gauge: Option<Arc<Gauge>>,
     /// When it ends, and the means to end it; dropping this kills it.
     pub life: Life,
+    /// Which version of the program it is, where somebody watches that; see [`Sources`].
+    pub version: u64,
 }

@@ -15,16 +15,24 @@ use std::{
 };
 
 use nix::errno::Errno;
-use tokio::{net::unix::pipe, time::timeout};
+use tokio::{
+    net::unix::pipe,
+    time::{Instant, sleep, timeout},
+};
+use tracing::debug;
 
 use super::{
     Child, Exit, Gauge, Input, Life, NoPort, Output, PortLease, Spec, Stderr, Transport, Warden,
     attach, env, fdpass,
     guard::Guard,
     program,
+    sources::Sources,
     warden::MARKER,
     wire::{Launch, Step},
 };
+
+/// Between two tries to start a program that is being written.
+const AGAIN: Duration = Duration::from_millis(200);
 
 /// Why a program could not be started; reads on from `cannot start: `.
 #[derive(Debug, thiserror::Error)]
@@ -119,12 +127,22 @@ struct Started {
 pub struct Starter {
     spec: Spec,
     warden: Option<Warden>,
+    sources: Option<Arc<Sources>>,
 }
 
 impl Starter {
     /// `warden` may be none with [`Transport::Connect`] only: every start would fail.
     pub fn new(spec: Spec, warden: Option<Warden>) -> Starter {
-        Starter { spec, warden }
+        Starter {
+            spec,
+            warden,
+            sources: None,
+        }
+    }
+
+    /// From now on a program that is being written is waited for.
+    pub fn watching(self, sources: Option<Arc<Sources>>) -> Starter {
+        Starter { sources, ..self }
     }
 
     /// What is started.
@@ -146,6 +164,34 @@ impl Starter {
     /// by which daemons of the room are known; it gets one if not.
     /// `port` is the room's, from [`Starter::lease`]; without one a TCP child leases its own.
     pub async fn start(
+        &self,
+        env: Vec<(OsString, OsString)>,
+        port: Option<&PortLease>,
+    ) -> Result<Child, StartError> {
+        let Some(sources) = &self.sources else {
+            return self.start_now(env, port).await;
+        };
+        let deadline = Instant::now() + self.spec.start_timeout;
+        loop {
+            let version = sources.settled(deadline).await;
+            let error = match self.start_now(env.clone(), port).await {
+                Ok(child) => return Ok(Child { version, ..child }),
+                Err(error) => error,
+            };
+            // One that is not there or cannot be executed may be on its way.
+            let passes = matches!(
+                error,
+                StartError::NotFound { .. } | StartError::Refused { .. }
+            );
+            if !passes || Instant::now() >= deadline {
+                return Err(error);
+            }
+            debug!(%error, "the program is waited for");
+            sleep(AGAIN).await;
+        }
+    }
+
+    async fn start_now(
         &self,
         env: Vec<(OsString, OsString)>,
         port: Option<&PortLease>,
@@ -189,6 +235,7 @@ impl Starter {
             stderr: ours_err,
             gauge,
             life,
+            version: 0,
         })
     }
 
@@ -220,7 +267,7 @@ impl Starter {
                 Ok(stream) => {
                     let (output, input) = stream.into_split();
                     let (input, output) = (Input::tcp(input), Output::tcp(output));
-                    return Ok(Child { pid, input, output, stderr: ours_err, gauge, life });
+                    return Ok(Child { pid, input, output, stderr: ours_err, gauge, life, version: 0 });
                 }
                 Err(error) => {
                     let addr = format!("127.0.0.1:{port}");
@@ -253,6 +300,7 @@ impl Starter {
             stderr: None,
             gauge: None,
             life: Life::connection(),
+            version: 0,
         })
     }
 

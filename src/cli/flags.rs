@@ -460,6 +460,9 @@ pub(super) struct Cli {
     pub quiet: bool,
 
     #[command(flatten)]
+    pub develop: super::develop::Flags,
+
+    #[command(flatten)]
     pub front: super::door::Flags,
 
     #[command(flatten)]

@@ -10,6 +10,7 @@ mod cluster;
 mod complaint;
 mod config;
 mod connect;
+mod develop;
 mod door;
 mod environment;
 mod flags;
@@ -39,6 +40,7 @@ pub use config::{
     Cache, ClientFraming, Config, DEFAULT_ADDR, Keep, Listen, LogFormat, Memory, Refuse, Restart,
     ServerFraming, Slow, Source, Stderr,
 };
+pub use develop::Develop;
 pub use door::{Front, Proxy};
 pub use flags::command;
 pub use health::{Health, health};

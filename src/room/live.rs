@@ -100,6 +100,8 @@ pub struct Room {
     /// True once the room is gone from the registry: its name may be used again.
     pub(super) gone: watch::Sender<bool>,
     pub(super) pid: AtomicU32,
+    /// Of the child, where somebody watches it change.
+    pub(super) version: AtomicU64,
     /// Tells what the child uses, while there is one.
     pub(super) gauge: Mutex<Option<Arc<Gauge>>>,
     pub(super) restarts: AtomicU32,
@@ -214,6 +216,7 @@ impl Room {
             orders: watch::Sender::new(Order::Live),
             gone: watch::Sender::new(false),
             pid: AtomicU32::new(0),
+            version: AtomicU64::new(0),
             gauge: Mutex::default(),
             restarts: AtomicU32::new(0),
             metadata: Mutex::new(None),

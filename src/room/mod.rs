@@ -22,6 +22,7 @@ mod live;
 mod mute;
 mod name;
 mod options;
+mod outdated;
 mod outgoing;
 mod ownership;
 mod packing;

@@ -182,7 +182,9 @@ impl Supervisor<'_> {
             stderr,
             gauge,
             mut life,
+            version,
         } = child;
+        room.version.store(version, Relaxed);
         room.pid.store(pid.unwrap_or(0), Relaxed);
         *room.gauge.lock() = gauge;
         room.set_phase(Phase::Running);

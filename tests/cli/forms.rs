@@ -480,6 +480,7 @@ fn every_documented_form_means_what_the_reference_says() {
         .chain(identity::FORMS)
         .chain(cage::FORMS)
         .chain(door::FORMS)
+        .chain(develop::FORMS)
     {
         let config = config(&with_cat(flags));
         assert!(holds(&config), "{flags}: {config:#?}");
@@ -493,6 +494,7 @@ fn a_variable_means_what_its_flag_means() {
         .chain(identity::FORMS)
         .chain(cage::FORMS)
         .chain(door::FORMS)
+        .chain(develop::FORMS)
     {
         let variables = as_variables(flags);
         let line = if flags.contains("--connect") {
@@ -548,7 +550,14 @@ fn a_bad_variable_is_refused_by_its_own_name() {
 
 #[test]
 fn every_flag_and_every_value_is_tried_above() {
-    let free_text = ["joinmsg", "leavemsg", "staticdir", "chdir"];
+    let free_text = [
+        "joinmsg",
+        "leavemsg",
+        "staticdir",
+        "chdir",
+        "watch",
+        "record",
+    ];
     for arg in cli::command().get_arguments() {
         let Some(long) = arg.get_long() else { continue };
         let spellings = arg
@@ -565,6 +574,7 @@ fn every_flag_and_every_value_is_tried_above() {
                     .chain(identity::FORMS)
                     .chain(cage::FORMS)
                     .chain(door::FORMS)
+                    .chain(develop::FORMS)
                     .any(|(line, _)| tried(line))
                     || tried_in_fleets(&flag),
                 "no form of {flag}"

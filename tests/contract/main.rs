@@ -38,3 +38,4 @@ mod stage;
 mod static_files;
 mod tcp;
 mod tls;
+mod watch;
