@@ -131,8 +131,10 @@ pub async fn run(plan: Plan, prepared: Prepared) -> anyhow::Result<ExitCode> {
     let starter = starter(&config, &prepared, cage).watching(sources.clone());
     let ownership = fleet.ownership();
     let piped = prepared.program.as_deref().filter(|_| !config.tcp);
+    let recorder = develop::recorder(&config, &rooms, &metrics)?;
     let rooms = room::Options {
         flush_advice: piped.map(cli::flush_advice),
+        recorder: recorder.clone(),
         ..rooms
     };
     let rooms = Rooms::new(rooms, starter, metrics.clone(), tasks.clone(), ownership);
@@ -205,6 +207,9 @@ pub async fn run(plan: Plan, prepared: Prepared) -> anyhow::Result<ExitCode> {
     }
     if let Some(warden) = &prepared.warden {
         warden.shutdown().await;
+    }
+    if let Some(recorder) = recorder {
+        recorder.finish().await;
     }
     // Nothing of any room is left: the others may have them.
     member.leave().await;
@@ -501,6 +506,7 @@ fn room_options(config: &Config, descriptors: u64) -> anyhow::Result<room::Optio
         output_ends_room: config.tcp || matches!(config.source, Source::Connect(_)),
         // Known once the program was found.
         flush_advice: None,
+        recorder: None,
     })
 }
 

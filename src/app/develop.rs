@@ -1,16 +1,21 @@
-//! What a change of the program means to the rooms of a server (`--watch`).
+//! The developer's part of the composition root: what a change of the program means to the rooms
+//! (`--watch`), and who writes down what passes in them (`--record`).
 
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::anyhow;
+use anyhow::{Context, anyhow};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::Config;
 use crate::child::Sources;
-use crate::room::Rooms;
+use crate::frame::ServerFraming;
+use crate::metrics::Metrics;
+use crate::record::line::Framing;
+use crate::record::{self, Recorder};
+use crate::room::{self, Rooms};
 
 /// What is to be watched, the program itself included; none where nobody asked.
 pub(super) fn sources(
@@ -76,4 +81,37 @@ pub(super) async fn watch(
             rooms.end_outdated(change.version);
         }
     }
+}
+
+/// Who writes rooms down; none where nobody asked.
+pub(super) fn recorder(
+    config: &Config,
+    rooms: &room::Options,
+    metrics: &Metrics,
+) -> anyhow::Result<Option<Recorder>> {
+    let Some(asked) = &config.develop.record else {
+        return Ok(None);
+    };
+    let options = record::Options {
+        dir: asked.dir.clone(),
+        most: asked.most,
+        most_together: asked.most_together,
+        framing: match &rooms.server_framing {
+            ServerFraming::Lines {
+                delimiters,
+                strip_cr,
+            } => Framing::Lines {
+                delimiters: delimiters.clone(),
+                strip_cr: *strip_cr,
+            },
+            ServerFraming::Json(_) => Framing::Json,
+            ServerFraming::Packets => Framing::Packets,
+            ServerFraming::Raw => Framing::Raw,
+        },
+    };
+    let recorder = Recorder::new(options, metrics.clone());
+    let dir = asked.dir.display();
+    let recorder = recorder.with_context(|| format!("--record: cannot write to {dir}"))?;
+    info!(dir = %dir, "rooms are recorded: what people say is written down");
+    Ok(Some(recorder))
 }

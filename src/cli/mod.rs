@@ -20,6 +20,7 @@ mod identity;
 mod manual;
 mod program;
 mod reference;
+mod replay;
 mod tls;
 mod validate;
 mod values;
@@ -40,7 +41,7 @@ pub use config::{
     Cache, ClientFraming, Config, DEFAULT_ADDR, Keep, Listen, LogFormat, Memory, Refuse, Restart,
     ServerFraming, Slow, Source, Stderr,
 };
-pub use develop::Develop;
+pub use develop::{Develop, Record};
 pub use door::{Front, Proxy};
 pub use flags::command;
 pub use health::{Health, health};
@@ -61,6 +62,8 @@ pub enum Command {
     },
     /// Talk with a room.
     Connect(crate::connect::Options),
+    /// Give a program again what a recorded room gave it.
+    Replay(crate::replay::Options),
     /// Ask a running server for its health, for images that have no `curl`.
     Probe {
         /// Where the server listens.
@@ -143,6 +146,10 @@ pub fn parse(
         Some("connect") => {
             let matches = matches(&connect::connect(), helper_words("connect", &argv), env)?;
             connect::to_connect(&matches.found).map_err(Exit::refusal)
+        }
+        Some("replay") => {
+            let matches = matches(&replay::replay(), helper_words("replay", &argv), env)?;
+            replay::to_replay(&matches.found).map_err(Exit::refusal)
         }
         Some("completions") => {
             let words = helper_words("completions", &argv);

@@ -28,6 +28,7 @@ pub(super) fn validate(cli: Cli) -> Result<Config, String> {
     let cage = super::cage::validate(&cli.cage, cli.connect.is_some())?;
     let develop = super::develop::validate(&cli.develop, cli.connect.is_some())?;
     let mut warnings = warnings(&cli, &server_framing, client_framing);
+    warnings.extend(super::develop::warning(&cli.develop));
     warnings.extend(super::tls::warn_of_origins(&cli.tls, &cli.origin));
     let field = |given: &Option<String>, preset: &str| match given {
         Some(name) => name.clone(),

@@ -22,6 +22,7 @@ use super::name::RoomName;
 use super::options::Options;
 use super::outgoing::Outgoing;
 use super::rooms::RoomEvent;
+use super::tap::Tap;
 use super::users::Users;
 use crate::child::{Gauge, PortLease, Usage};
 use crate::frame::{ClientId, Encoder};
@@ -71,6 +72,7 @@ pub(super) struct Opening {
     pub(super) history: Option<History>,
     /// Where its children listen.
     pub(super) port: Option<PortLease>,
+    pub(super) tap: Tap,
     /// When the first of them may start.
     pub(super) turn: tokio::time::Instant,
 }
@@ -84,6 +86,7 @@ pub struct Room {
     pub(super) encoder: Arc<Encoder>,
     pub(super) hall: Mutex<Hall>,
     pub(super) inbox: Inbox,
+    pub(super) tap: Tap,
     pub(super) metrics: Metrics,
     events: broadcast::Sender<RoomEvent>,
     /// Of all its children, one after the other, in TCP mode.
@@ -192,6 +195,7 @@ impl Room {
         let Opening {
             history,
             port,
+            tap,
             turn,
         } = opening;
         let hall = Hall {
@@ -206,6 +210,7 @@ impl Room {
             encoder,
             hall: Mutex::new(hall),
             inbox: Inbox::new(options.inbox, options.restart),
+            tap,
             metrics,
             events,
             port,

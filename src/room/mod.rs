@@ -33,6 +33,7 @@ mod relief;
 mod rooms;
 mod starts;
 mod supervisor;
+mod tap;
 mod turns;
 mod twin;
 mod users;

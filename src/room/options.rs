@@ -7,6 +7,7 @@ use super::feed::Slow;
 use super::history::Keep;
 use super::name::RoomName;
 use crate::frame::{ClientFraming, ServerFraming, Template};
+use crate::record::Recorder;
 
 /// What becomes of a line that a child prints to stderr.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,4 +81,6 @@ pub struct Options {
     /// How the program is made to say at once what it prints; none where it does not print to a
     /// pipe.
     pub flush_advice: Option<&'static str>,
+    /// Who writes down what passes; none where nobody asked.
+    pub recorder: Option<Recorder>,
 }

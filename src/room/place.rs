@@ -118,6 +118,7 @@ impl Place {
         let mut left = Vec::new();
         room.encoder.left(id, leave.as_deref(), &mut left);
         room.remember_greeting(id, &joined);
+        room.tap.joined(id);
         let (user, until) = (newcomer.user.clone(), newcomer.until);
         if let Some(user) = &user {
             room.users.enter(user);
@@ -273,6 +274,7 @@ impl Place {
             if let Some(user) = seldom.and_then(|seldom| seldom.user.as_ref()) {
                 self.room.users.leave(user);
             }
+            self.room.tap.left(self.id);
             self.room.leave(key);
         }
     }

@@ -74,6 +74,7 @@ pub(super) async fn output(
         }
         let over = ending.is_some_and(|ending| Instant::now() >= ending);
         let mut take = |bytes: &[u8]| {
+            room.tap.printed(bytes);
             let fed = decoder.feed(bytes, &mut |event| outgoing.add(event));
             let messages = outgoing.broadcast;
             let hearers = room.publish(&mut outgoing);
@@ -155,6 +156,7 @@ pub(super) async fn input(
         };
         let Some(taken) = taken else { break };
         let mut written = 0;
+        room.tap.given(&taken.bytes);
         let result = tokio::select! {
             biased;
             result = write(&room, &mut input, &taken.bytes, &mut written) => Some(result),
@@ -169,6 +171,7 @@ pub(super) async fn input(
             Some(Err(error)) if !options.restart => {
                 debug!(room = %room.name, %error, "the child takes no input");
                 room.count_dropped("input_closed", taken.messages);
+                room.tap.taken_back(taken.bytes.len() - written);
                 room.inbox.wrote(taken.bytes.len() - written);
                 return discard(&room, &stop).await;
             }
@@ -183,6 +186,7 @@ pub(super) async fn input(
             }
         }
     }
+    room.tap.ended_input();
     // Dropping it would do for a pipe; a socket needs the half-close. Either way the child may be
     // gone already, which is no error here.
     if let Err(error) = input.shutdown().await {
@@ -196,6 +200,7 @@ fn take_back(room: &Room, input: &Input, mut lately: Taken, taken: Taken, writte
     let written = lately.bytes.len() + written;
     let read = written.saturating_sub(input.unread());
     lately.append(taken);
+    room.tap.taken_back(lately.bytes.len().saturating_sub(read));
     room.inbox.put_back(lately, written, read);
 }
 
@@ -236,6 +241,7 @@ pub(super) async fn stderr(room: Arc<Room>, options: Arc<Options>, stderr: pipe:
     let mut outgoing = Outgoing::default();
     let to_clients = options.stderr == Stderr::Client;
     let line = |text: &[u8], outgoing: &mut Outgoing| {
+        room.tap.whispered(text);
         let text = String::from_utf8_lossy(text.strip_suffix(b"\r").unwrap_or(text));
         if to_clients {
             let message = serde_json::json!({"stream": "stderr", "data": text}).to_string();

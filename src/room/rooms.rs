@@ -23,7 +23,8 @@ use super::ownership::{Claim, Owner, Ownership, Unclaimed};
 use super::place::{Newcomer, Place};
 use super::starts::Starts;
 use super::supervisor;
-use crate::child::{Exit, Starter};
+use super::tap::Tap;
+use crate::child::{Exit, Starter, unique_id};
 use crate::frame::{ClientId, Encoder};
 use crate::metrics::Metrics;
 
@@ -508,6 +509,9 @@ impl Registry {
             let kept = self.kept.lock().shift_remove(name);
             kept.unwrap_or_else(|| History::new(keep, self.options.backlog))
         });
+        let recorder = self.options.recorder.as_ref();
+        let tap = recorder.map(|recorder| recorder.room(name.as_str(), &unique_id()));
+        let tap = Tap::new(tap);
         Ok(Arc::new(Room::new(
             name.clone(),
             &self.options,
@@ -517,6 +521,7 @@ impl Registry {
             Opening {
                 history,
                 port,
+                tap,
                 turn,
             },
         )))

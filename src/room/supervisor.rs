@@ -69,6 +69,7 @@ pub(super) async fn run(
     room.set_phase(Phase::Ended);
     room.inbox.close();
     room.close_clients(end.close.clone());
+    room.tap.ended(&end.close);
     drop(series);
     registry.metrics.room_ended(&end.label);
     let age = room.opened.elapsed();
@@ -189,6 +190,8 @@ impl Supervisor<'_> {
         *room.gauge.lock() = gauge;
         room.set_phase(Phase::Running);
         info!(room = %room.name, pid, "child started");
+        room.tap
+            .started(pid, self.registry.starter.spec(), &self.env);
         let mut pumps = Pumps::start(room, self.registry, input, output, stderr);
 
         let may_restart = self.registry.options.restart;
@@ -214,6 +217,7 @@ impl Supervisor<'_> {
                     *room.gauge.lock() = None;
                     self.registry.metrics.child_exited(&exit.to_string());
                     pumps.end().await;
+                    room.tap.exited(exit);
                     return Turn::Again(exit);
                 }
             }
@@ -260,6 +264,7 @@ impl Supervisor<'_> {
         *room.gauge.lock() = None;
         self.registry.metrics.child_exited(&exit.to_string());
         pumps.end().await;
+        room.tap.exited(exit);
         Turn::Over(End {
             exit: end.exit.or(Some(exit)),
             ..end

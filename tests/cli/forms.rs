@@ -514,6 +514,7 @@ fn a_bad_value_is_refused_in_one_sentence_that_names_it() {
         .chain(identity::BAD)
         .chain(cage::BAD)
         .chain(door::BAD)
+        .chain(develop::BAD)
     {
         let sentence = refused(&with_cat(flags));
         let flag = flags.split([' ', '=']).next().unwrap_or_default();
@@ -538,6 +539,7 @@ fn a_bad_variable_is_refused_by_its_own_name() {
         .chain(identity::BAD)
         .chain(cage::BAD)
         .chain(door::BAD)
+        .chain(develop::BAD)
     {
         let variables = as_variables(flags);
         let sentence = refused_in(&borrowed(&variables), "cat");
@@ -585,6 +587,7 @@ fn every_flag_and_every_value_is_tried_above() {
                         .chain(identity::BAD)
                         .chain(cage::BAD)
                         .chain(door::BAD)
+                        .chain(develop::BAD)
                         .any(|line| tried(line))
                         || spoilt_in_fleets(&flag),
                     "no bad value of {flag}"

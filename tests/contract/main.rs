@@ -31,6 +31,7 @@ mod predecessor;
 mod protocol_errors;
 mod proxy_protocol;
 mod quickstart;
+mod record;
 mod refusals;
 mod seeing;
 mod signals;

@@ -360,6 +360,7 @@ fn room_options(told: &Told) -> room::Options {
         stderr: room::Stderr::Elsewhere,
         output_ends_room: true,
         flush_advice: None,
+        recorder: None,
     }
 }
 
