@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const LINES: usize = 600;
 
 /// Each floor, and the floors of the crate it may look down to. A floor may always use itself.
-const FLOORS: [(&str, &[&str]); 15] = [
+const FLOORS: [(&str, &[&str]); 17] = [
     (
         "main",
         &[
@@ -17,12 +17,15 @@ const FLOORS: [(&str, &[&str]); 15] = [
             "install",
             "metrics",
             "probe",
+            "replay",
             "stop",
             "telemetry",
         ],
     ),
     ("install", &[]),
     ("probe", &[]),
+    ("record", &["metrics"]),
+    ("replay", &["child", "cli", "frame", "record"]),
     (
         "app",
         &[
@@ -33,6 +36,7 @@ const FLOORS: [(&str, &[&str]); 15] = [
             "frame",
             "http",
             "metrics",
+            "record",
             "room",
             "stop",
             "telemetry",
@@ -52,7 +56,7 @@ const FLOORS: [(&str, &[&str]); 15] = [
         ],
     ),
     ("ws", &["child", "frame", "metrics", "room"]),
-    ("room", &["child", "frame", "metrics", "ws"]),
+    ("room", &["child", "frame", "metrics", "record", "ws"]),
     ("child", &["metrics"]),
     ("frame", &[]),
     ("stop", &["metrics"]),

@@ -1,5 +1,5 @@
 //! The form of a recording: JSON lines, each with the seconds since the room opened (`at`) and what
-//! happened then. `docs/recordings.md` is about the same; bytes are text where they are UTF-8, else base64.
+//! happened then. `docs/developing.md` tells of it; bytes are text where they are UTF-8, else base64.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
