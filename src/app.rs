@@ -2,7 +2,9 @@
 //! and ends it in order. The only file that knows everybody.
 
 mod bare;
+mod cage;
 mod console;
+mod develop;
 #[cfg_attr(not(feature = "kube"), path = "app/alone.rs")]
 mod fleet;
 mod front;
@@ -22,7 +24,7 @@ use http::{HeaderName, HeaderValue};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 use crate::auth::SUBPROTOCOL;
 use crate::child::{self, Division, Warden};
@@ -78,9 +80,10 @@ impl Plan {
     /// Checks what only the disk can tell, such as the directory of static files; `descriptors` is
     /// the limit of open ones. An error is one sentence for the user.
     pub fn new(config: Config, descriptors: u64) -> anyhow::Result<Plan> {
+        develop::check(&config)?;
         let rooms = room_options(&config, descriptors)?;
         let door = door_options(&config)?;
-        let cage = cage(&config).map_err(|sentence| anyhow!(sentence))?;
+        let cage = cage::cage(&config).map_err(|sentence| anyhow!(sentence))?;
         Ok(Plan {
             config,
             cage,
@@ -126,13 +129,16 @@ pub async fn run(plan: Plan, prepared: Prepared) -> anyhow::Result<ExitCode> {
     warn_of_pages(&config, &public);
     let peers = fleet::bind(&config).await?;
     let fleet = Fleet::find(&config, &public, &peers, &metrics).await?;
-    tell_of_cage(&cage, &prepared);
-    let starter = program::starter(&config, &prepared, cage);
+    cage::tell(&cage, &prepared);
+    let sources = develop::sources(&config, prepared.program.as_deref())?;
+    let starter = program::starter(&config, &prepared, cage).watching(sources.clone());
     let ownership = fleet.ownership();
     let buffers = !config.tcp && config.pty.is_none();
     let piped = prepared.program.as_deref().filter(|_| buffers);
+    let recorder = develop::recorder(&config, &rooms, &metrics)?;
     let rooms = room::Options {
         flush_advice: piped.map(cli::flush_advice),
+        recorder: recorder.clone(),
         ..rooms
     };
     let rooms = Rooms::new(rooms, starter, metrics.clone(), tasks.clone(), ownership);
@@ -185,6 +191,13 @@ pub async fn run(plan: Plan, prepared: Prepared) -> anyhow::Result<ExitCode> {
         door.metrics.clone(),
         closing.clone(),
     ));
+    let restart = config.develop.watch_restart;
+    tasks.spawn(develop::watch(
+        sources,
+        restart,
+        rooms.clone(),
+        closing.clone(),
+    ));
     greeting.say(prepared.terminal.as_ref());
 
     let warden = prepared.warden.as_ref();
@@ -198,6 +211,9 @@ pub async fn run(plan: Plan, prepared: Prepared) -> anyhow::Result<ExitCode> {
     }
     if let Some(warden) = &prepared.warden {
         warden.shutdown().await;
+    }
+    if let Some(recorder) = recorder {
+        recorder.finish().await;
     }
     // Nothing of any room is left: the others may have them.
     member.leave().await;
@@ -384,44 +400,6 @@ fn warn_of_pages(config: &Config, public: &[Listener]) {
     }
 }
 
-/// What the command line asks for, looked up.
-fn cage(config: &Config) -> Result<child::Cage, String> {
-    let cage = &config.cage;
-    let wanted = child::Wanted {
-        user: cage.user.clone(),
-        group: cage.group.clone(),
-        directory: cage.chdir.clone(),
-        nice: cage.nice,
-        limits: child::Limits {
-            memory: cage.limit_memory,
-            cpu_seconds: cage.limit_cpu_seconds,
-            files: cage.limit_files,
-            processes: cage.limit_processes,
-        },
-    };
-    child::Cage::resolve(&wanted, config.maxrooms)
-}
-
-/// Says once what each limit is kept by: it depends on where the server runs.
-fn tell_of_cage(cage: &child::Cage, prepared: &Prepared) {
-    let division = prepared.division.as_ref();
-    let divided = division.and_then(|division| division.as_ref().ok());
-    match division {
-        Some(Ok(division)) => info!(
-            cgroup = %division.directory.display(),
-            memory = division.memory,
-            processes = division.pids,
-            "rooms have cgroups of their own"
-        ),
-        Some(Err(why)) if !cage.is_open() => info!(%why, "rooms have no cgroups of their own"),
-        Some(Err(why)) => debug!(%why, "rooms have no cgroups of their own"),
-        None => {}
-    }
-    for limit in cage.enforcement(divided) {
-        info!(%limit, "limit kept");
-    }
-}
-
 fn room_options(config: &Config, descriptors: u64) -> anyhow::Result<room::Options> {
     let fields = JsonFields {
         from: config.from_field.clone(),
@@ -505,6 +483,7 @@ fn room_options(config: &Config, descriptors: u64) -> anyhow::Result<room::Optio
         // Known once the program was found.
         flush_advice: None,
         terminal: program::size(config),
+        recorder: None,
     })
 }
 

@@ -14,6 +14,7 @@
 //! - [`room`]: rooms: registry, supervisor, backlog, clients, inbox, history
 //! - [`child`]: the program of one room: start it, talk to it, end it with all it started
 //! - [`frame`]: bytes of a child <-> messages
+//! - [`record`]: what went in and out of rooms, written down; [`replay`]: given to the program again
 //! - [`metrics`]: every metric once; a leaf
 //! - [`install`] and [`probe`]: helpers for images without a shell; [`connect`]: a client for people
 
@@ -34,6 +35,8 @@ pub mod http;
 pub mod install;
 pub mod metrics;
 pub mod probe;
+pub mod record;
+pub mod replay;
 pub mod room;
 pub mod stop;
 pub mod telemetry;

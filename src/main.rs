@@ -10,7 +10,7 @@ use scalesocket::app::{self, Plan, Prepared};
 use scalesocket::child::{self, Division, Warden};
 use scalesocket::cli::{self, Command, Config, Exit, Listen, Source};
 use scalesocket::probe::{self, Target};
-use scalesocket::{connect, install, telemetry};
+use scalesocket::{connect, install, replay, telemetry};
 
 /// How long blocking work may take to end once everything else has.
 const LAST_WORK: Duration = Duration::from_secs(1);
@@ -25,6 +25,9 @@ fn main() -> ExitCode {
             eprintln!("scalesocket: {error:#}");
             ExitCode::FAILURE
         }),
+        // 1 is a difference.
+        Ok(Command::Replay(options)) => replay::run(&options)
+            .unwrap_or_else(|error| Exit::refusal(format!("{error:#}")).report()),
         Ok(Command::Install { dir }) => {
             told(install::install(&dir).map(|path| path.display().to_string()))
         }

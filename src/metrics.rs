@@ -93,6 +93,7 @@ struct State {
     closed: Closes,
     child_exits: Tally,
     child_restarts: AtomicU64,
+    recordings_cut: AtomicU64,
     draining: AtomicBool,
     memory: AtomicU64,
     memory_limit: AtomicU64,
@@ -141,6 +142,7 @@ impl Metrics {
             closed: Closes::default(),
             child_exits: Tally::default(),
             child_restarts: AtomicU64::new(0),
+            recordings_cut: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             memory: AtomicU64::new(0),
             memory_limit: AtomicU64::new(0),
@@ -251,6 +253,11 @@ impl Metrics {
     /// A child that failed is started again.
     pub fn restarted(&self) {
         self.0.state.child_restarts.fetch_add(1, Relaxed);
+    }
+
+    /// A recording of a room ended before the room.
+    pub fn recording_cut(&self) {
+        self.0.state.recordings_cut.fetch_add(1, Relaxed);
     }
 
     /// Whether the server takes no new rooms any more.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const LINES: usize = 600;
 
 /// Each floor, and the floors of the crate it may look down to. A floor may always use itself.
-const FLOORS: [(&str, &[&str]); 16] = [
+const FLOORS: [(&str, &[&str]); 18] = [
     (
         "main",
         &[
@@ -18,6 +18,7 @@ const FLOORS: [(&str, &[&str]); 16] = [
             "install",
             "metrics",
             "probe",
+            "replay",
             "stop",
             "telemetry",
         ],
@@ -25,6 +26,8 @@ const FLOORS: [(&str, &[&str]); 16] = [
     ("connect", &["cli", "probe"]),
     ("install", &[]),
     ("probe", &[]),
+    ("record", &["metrics"]),
+    ("replay", &["child", "cli", "frame", "record"]),
     (
         "app",
         &[
@@ -35,6 +38,7 @@ const FLOORS: [(&str, &[&str]); 16] = [
             "frame",
             "http",
             "metrics",
+            "record",
             "room",
             "stop",
             "telemetry",
@@ -54,7 +58,7 @@ const FLOORS: [(&str, &[&str]); 16] = [
         ],
     ),
     ("ws", &["child", "frame", "metrics", "room"]),
-    ("room", &["child", "frame", "metrics", "ws"]),
+    ("room", &["child", "frame", "metrics", "record", "ws"]),
     ("child", &["metrics"]),
     ("frame", &[]),
     ("stop", &["metrics"]),

@@ -30,6 +30,9 @@ pub(super) fn run(bytes: &[u8]) {
             assert!(options.url.host().is_some_and(|host| !host.is_empty()));
             assert!(matches!(options.url.scheme_str(), Some("ws" | "wss")));
         }
+        Ok(Command::Replay(options)) => {
+            assert!(!options.program.is_empty() && !options.file.as_os_str().is_empty());
+        }
         Ok(Command::Install { dir }) => assert!(!dir.as_os_str().is_empty()),
         Ok(Command::Probe { path, timeout, .. }) => {
             assert!(path.starts_with('/'));

@@ -62,7 +62,8 @@ fn most_connections(config: &Config, descriptors: u64) -> usize {
 }
 
 fn for_rooms(config: &Config) -> u64 {
-    ROOM_DESCRIPTORS.saturating_mul(config.maxrooms as u64)
+    let recorded = u64::from(config.develop.record.is_some());
+    (ROOM_DESCRIPTORS + recorded).saturating_mul(config.maxrooms as u64)
 }
 
 fn clamped(number: u64) -> usize {

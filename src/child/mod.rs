@@ -18,6 +18,7 @@ mod life;
 mod nofile;
 mod ports;
 mod program;
+mod sources;
 mod start;
 mod stream;
 mod terminal;
@@ -38,6 +39,7 @@ pub use life::Life;
 pub use nofile::raise_nofile;
 pub use ports::{NoPort, PortLease, Ports};
 pub use program::find;
+pub use sources::{Change, Sources};
 pub use start::{StartError, Starter};
 pub use stream::{Input, Output};
 pub use terminal::{Size, Terminal};
@@ -110,4 +112,6 @@ pub struct Child {
     pub gauge: Option<Arc<Gauge>>,
     /// When it ends, and the means to end it; dropping this kills it.
     pub life: Life,
+    /// Which version of the program it is, where somebody watches that; see [`Sources`].
+    pub version: u64,
 }

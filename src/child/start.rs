@@ -15,16 +15,24 @@ use std::{
 };
 
 use nix::errno::Errno;
-use tokio::{net::unix::pipe, time::timeout};
+use tokio::{
+    net::unix::pipe,
+    time::{Instant, sleep, timeout},
+};
+use tracing::debug;
 
 use super::{
     Child, Exit, Gauge, Input, Life, NoPort, Output, PortLease, Size, Spec, Stderr, Terminal,
     Transport, Warden, attach, env, fdpass,
     guard::Guard,
     program,
+    sources::Sources,
     warden::MARKER,
     wire::{Launch, Step},
 };
+
+/// Between two tries to start a program that is being written.
+const AGAIN: Duration = Duration::from_millis(200);
 
 /// Why a program could not be started; reads on from `cannot start: `.
 #[derive(Debug, thiserror::Error)]
@@ -122,12 +130,22 @@ struct Started {
 pub struct Starter {
     spec: Spec,
     warden: Option<Warden>,
+    sources: Option<Arc<Sources>>,
 }
 
 impl Starter {
     /// `warden` may be none with [`Transport::Connect`] only: every start would fail.
     pub fn new(spec: Spec, warden: Option<Warden>) -> Starter {
-        Starter { spec, warden }
+        Starter {
+            spec,
+            warden,
+            sources: None,
+        }
+    }
+
+    /// From now on a program that is being written is waited for.
+    pub fn watching(self, sources: Option<Arc<Sources>>) -> Starter {
+        Starter { sources, ..self }
     }
 
     /// What is started.
@@ -149,6 +167,34 @@ impl Starter {
     /// by which daemons of the room are known; it gets one if not.
     /// `port` is the room's, from [`Starter::lease`]; without one a TCP child leases its own.
     pub async fn start(
+        &self,
+        env: Vec<(OsString, OsString)>,
+        port: Option<&PortLease>,
+    ) -> Result<Child, StartError> {
+        let Some(sources) = &self.sources else {
+            return self.start_now(env, port).await;
+        };
+        let deadline = Instant::now() + self.spec.start_timeout;
+        loop {
+            let version = sources.settled(deadline).await;
+            let error = match self.start_now(env.clone(), port).await {
+                Ok(child) => return Ok(Child { version, ..child }),
+                Err(error) => error,
+            };
+            // One that is not there or cannot be executed may be on its way.
+            let passes = matches!(
+                error,
+                StartError::NotFound { .. } | StartError::Refused { .. }
+            );
+            if !passes || Instant::now() >= deadline {
+                return Err(error);
+            }
+            debug!(%error, "the program is waited for");
+            sleep(AGAIN).await;
+        }
+    }
+
+    async fn start_now(
         &self,
         env: Vec<(OsString, OsString)>,
         port: Option<&PortLease>,
@@ -194,6 +240,7 @@ impl Starter {
             terminal: None,
             gauge,
             life,
+            version: 0,
         })
     }
 
@@ -223,6 +270,7 @@ impl Starter {
             terminal: Some(terminal),
             gauge,
             life,
+            version: 0,
         })
     }
 
@@ -255,7 +303,7 @@ impl Starter {
                     let (output, input) = stream.into_split();
                     let (input, output) = (Input::tcp(input), Output::tcp(output));
                     let terminal = None;
-                    return Ok(Child { pid, input, output, stderr: ours_err, terminal, gauge, life });
+                    return Ok(Child { pid, input, output, stderr: ours_err, terminal, gauge, life, version: 0 });
                 }
                 Err(error) => {
                     let addr = format!("127.0.0.1:{port}");
@@ -289,6 +337,7 @@ impl Starter {
             terminal: None,
             gauge: None,
             life: Life::connection(),
+            version: 0,
         })
     }
 

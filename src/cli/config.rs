@@ -153,6 +153,9 @@ pub struct Config {
     /// Added to HTTP responses: valid names and values.
     pub header: Vec<(String, String)>,
 
+    /// What whoever writes the program has asked for.
+    pub develop: super::develop::Develop,
+
     /// What stands before the rooms.
     pub front: super::door::Front,
     /// TLS on the public TCP addresses; none = plain HTTP.

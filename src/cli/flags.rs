@@ -475,6 +475,9 @@ pub(super) struct Cli {
     pub console: super::console::Flags,
 
     #[command(flatten)]
+    pub develop: super::develop::Flags,
+
+    #[command(flatten)]
     pub front: super::door::Flags,
 
     #[command(flatten)]

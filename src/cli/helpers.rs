@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
 
 use super::config::Listen;
-use super::{Command, complaint, connect, manual, values};
+use super::{Command, complaint, connect, manual, replay, values};
 
 const HEALTH: &str = "/health";
 
@@ -98,6 +98,7 @@ fn target(text: &str) -> Result<Url, String> {
 pub(super) fn all() -> impl Iterator<Item = clap::Command> {
     [
         connect::connect(),
+        replay::replay(),
         install(),
         probe(),
         manual::completions(),

@@ -11,6 +11,7 @@ mod complaint;
 mod config;
 mod connect;
 mod console;
+mod develop;
 mod door;
 mod environment;
 mod flags;
@@ -20,6 +21,7 @@ mod identity;
 mod manual;
 mod program;
 mod reference;
+mod replay;
 mod terminal;
 mod tls;
 mod validate;
@@ -43,12 +45,14 @@ pub use config::{
 };
 pub use connect::Connect;
 pub use console::{Access, Console};
+pub use develop::{Develop, Record};
 pub use door::{Front, Proxy};
 pub use flags::command;
 pub use health::{Health, health};
 pub use identity::Identity;
 pub use program::{DEFAULT_PATH, flush_advice, resolve_program};
 pub use reference::reference;
+pub use replay::{Pace, Replay};
 pub use tls::Tls;
 
 /// What the command line asks for.
@@ -63,6 +67,8 @@ pub enum Command {
     },
     /// Talk with a room.
     Connect(Connect),
+    /// Give a program again what a recorded room gave it.
+    Replay(Replay),
     /// Ask a running server for its health, for images that have no `curl`.
     Probe {
         /// Where the server listens.
@@ -145,6 +151,10 @@ pub fn parse(
         Some("connect") => {
             let matches = matches(&connect::connect(), helper_words("connect", &argv), env)?;
             connect::to_connect(&matches.found).map_err(Exit::refusal)
+        }
+        Some("replay") => {
+            let matches = matches(&replay::replay(), helper_words("replay", &argv), env)?;
+            replay::to_replay(&matches.found).map_err(Exit::refusal)
         }
         Some("completions") => {
             let words = helper_words("completions", &argv);

@@ -26,7 +26,9 @@ pub(super) fn validate(cli: Cli) -> Result<Config, String> {
     };
     let identity = super::identity::validate(&cli.identity, pages)?;
     let cage = super::cage::validate(&cli.cage, cli.connect.is_some())?;
+    let develop = super::develop::validate(&cli.develop, cli.connect.is_some())?;
     let mut warnings = warnings(&cli, &server_framing, client_framing);
+    warnings.extend(super::develop::warning(&cli.develop));
     warnings.extend(super::tls::warn_of_origins(&cli.tls, &cli.origin));
     let field = |given: &Option<String>, preset: &str| match given {
         Some(name) => name.clone(),
@@ -88,6 +90,7 @@ pub(super) fn validate(cli: Cli) -> Result<Config, String> {
         restart: cli.restart.unwrap_or(Restart::Never),
         stderr: cli.stderr.unwrap_or(Stderr::Log),
         cage,
+        develop,
         cache: cli.cache,
         cachepersist: cli.cachepersist,
         max_clients: cli.max_clients,

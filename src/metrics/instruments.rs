@@ -152,6 +152,14 @@ pub(super) fn declare(
         },
     );
     table.counter(
+        "scalesocket_recordings_cut_total",
+        "",
+        "Recordings of rooms that ended before their room: full, or the disk was.",
+        |state, show| {
+            show(&[], state.recordings_cut.load(Relaxed));
+        },
+    );
+    table.counter(
         "scalesocket_rooms_ended_total",
         "",
         "Rooms that ended, by reason.",

@@ -94,6 +94,11 @@ impl Crashes {
         })
     }
 
+    /// Whatever failed has changed since.
+    pub(super) fn forget(&self) {
+        self.rooms.lock().clear();
+    }
+
     /// A room's program has ended; a failure if it failed soon after its start.
     pub(super) fn ended(&self, room: &RoomName, failure: Option<Exit>, now: Instant) {
         let Some(limit) = self.limit else { return };

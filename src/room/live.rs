@@ -25,6 +25,7 @@ use super::options::Options;
 use super::outgoing::Outgoing;
 use super::rooms::RoomEvent;
 use super::tap::Tap;
+use super::transcript::Transcript;
 use super::users::Users;
 use super::window::Window;
 use crate::child::{Gauge, PortLease, Usage};
@@ -75,6 +76,7 @@ pub(super) struct Opening {
     pub(super) history: Option<History>,
     /// Where its children listen.
     pub(super) port: Option<PortLease>,
+    pub(super) transcript: Transcript,
     /// When the first of them may start.
     pub(super) turn: tokio::time::Instant,
 }
@@ -88,6 +90,7 @@ pub struct Room {
     pub(super) encoder: Arc<Encoder>,
     pub(super) hall: Mutex<Hall>,
     pub(super) inbox: Inbox,
+    pub(super) transcript: Transcript,
     pub(super) metrics: Metrics,
     events: broadcast::Sender<RoomEvent>,
     /// Of all its children, one after the other, in TCP mode.
@@ -107,6 +110,8 @@ pub struct Room {
     /// True once the room is gone from the registry: its name may be used again.
     pub(super) gone: watch::Sender<bool>,
     pub(super) pid: AtomicU32,
+    /// Of the child, where somebody watches it change.
+    pub(super) version: AtomicU64,
     /// Tells what the child uses, while there is one.
     pub(super) gauge: Mutex<Option<Arc<Gauge>>>,
     pub(super) restarts: AtomicU32,
@@ -192,6 +197,7 @@ impl Room {
         let Opening {
             history,
             port,
+            transcript,
             turn,
         } = opening;
         let hall = Hall {
@@ -206,6 +212,7 @@ impl Room {
             encoder,
             hall: Mutex::new(hall),
             inbox: Inbox::new(options.inbox, options.restart),
+            transcript,
             metrics,
             events,
             port,
@@ -219,6 +226,7 @@ impl Room {
             orders: watch::Sender::new(Order::Live),
             gone: watch::Sender::new(false),
             pid: AtomicU32::new(0),
+            version: AtomicU64::new(0),
             gauge: Mutex::default(),
             restarts: AtomicU32::new(0),
             metadata: Mutex::new(None),

@@ -8,6 +8,7 @@ use super::history::Keep;
 use super::name::RoomName;
 use crate::child::Size;
 use crate::frame::{ClientFraming, ServerFraming, Template};
+use crate::record::Recorder;
 
 /// What becomes of a line that a child prints to stderr.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,4 +86,6 @@ pub struct Options {
     pub flush_advice: Option<&'static str>,
     /// The first size of the terminal that its program runs in, if it runs in one.
     pub terminal: Option<Size>,
+    /// Who writes down what passes; none where nobody asked.
+    pub recorder: Option<Recorder>,
 }

@@ -120,6 +120,7 @@ impl Place {
         let mut left = Vec::new();
         room.encoder.left(id, leave.as_deref(), &mut left);
         room.remember_greeting(id, &joined);
+        room.transcript.joined(id);
         let (user, until) = (newcomer.user.clone(), newcomer.until);
         if let Some(user) = &user {
             room.users.enter(user);
@@ -295,6 +296,7 @@ impl Place {
                 self.room.users.leave(user);
             }
             self.room.guests.leave(self.id);
+            self.room.transcript.left(self.id);
             self.room.leave(key);
             self.room.shows_no_longer(self.id);
         }

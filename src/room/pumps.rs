@@ -75,6 +75,7 @@ pub(super) async fn output(
         }
         let over = ending.is_some_and(|ending| Instant::now() >= ending);
         let mut take = |bytes: &[u8]| {
+            room.transcript.printed(bytes);
             room.note_printed(bytes);
             let fed = decoder.feed(bytes, &mut |event| outgoing.add(event));
             let messages = outgoing.broadcast;
@@ -157,6 +158,7 @@ pub(super) async fn input(
         };
         let Some(taken) = taken else { break };
         let mut written = 0;
+        room.transcript.given(&taken.bytes);
         let result = tokio::select! {
             biased;
             result = write(&room, &mut input, &taken.bytes, &mut written) => Some(result),
@@ -171,6 +173,7 @@ pub(super) async fn input(
             Some(Err(error)) if !options.restart => {
                 debug!(room = %room.name, %error, "the child takes no input");
                 room.count_dropped("input_closed", taken.messages);
+                room.transcript.taken_back(taken.bytes.len() - written);
                 room.inbox.wrote(taken.bytes.len() - written);
                 return discard(&room, &stop).await;
             }
@@ -185,6 +188,7 @@ pub(super) async fn input(
             }
         }
     }
+    room.transcript.ended_input();
     // Dropping it would do for a pipe; a socket needs the half-close. Either way the child may be
     // gone already, which is no error here.
     if let Err(error) = input.shutdown().await {
@@ -198,6 +202,8 @@ fn take_back(room: &Room, input: &Input, mut lately: Taken, taken: Taken, writte
     let written = lately.bytes.len() + written;
     let read = written.saturating_sub(input.unread());
     lately.append(taken);
+    room.transcript
+        .taken_back(lately.bytes.len().saturating_sub(read));
     room.inbox.put_back(lately, written, read);
 }
 
@@ -238,6 +244,7 @@ pub(super) async fn stderr(room: Arc<Room>, options: Arc<Options>, stderr: pipe:
     let mut outgoing = Outgoing::default();
     let to_clients = options.stderr == Stderr::Client;
     let line = |text: &[u8], outgoing: &mut Outgoing| {
+        room.transcript.whispered(text);
         let text = text.strip_suffix(b"\r").unwrap_or(text);
         room.note_stderr(text);
         let text = String::from_utf8_lossy(text);

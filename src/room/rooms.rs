@@ -23,7 +23,8 @@ use super::ownership::{Claim, Owner, Ownership, Unclaimed};
 use super::place::{Newcomer, Place};
 use super::starts::Starts;
 use super::supervisor;
-use crate::child::{Exit, Starter};
+use super::transcript::Transcript;
+use crate::child::{Exit, Starter, unique_id};
 use crate::frame::{ClientId, Encoder};
 use crate::metrics::Metrics;
 
@@ -512,6 +513,8 @@ impl Registry {
             let kept = self.kept.lock().shift_remove(name);
             kept.unwrap_or_else(|| History::new(keep, self.options.backlog))
         });
+        let recorder = self.options.recorder.as_ref();
+        let recording = recorder.map(|recorder| recorder.room(name.as_str(), &unique_id()));
         Ok(Arc::new(Room::new(
             name.clone(),
             &self.options,
@@ -521,6 +524,7 @@ impl Registry {
             Opening {
                 history,
                 port,
+                transcript: Transcript::new(recording),
                 turn,
             },
         )))

@@ -69,6 +69,7 @@ pub(super) async fn run(
     room.set_phase(Phase::Ended);
     room.inbox.close();
     room.close_clients(end.close.clone());
+    room.transcript.ended(&end.close);
     drop(series);
     registry.metrics.room_ended(&end.label);
     let age = room.opened.elapsed();
@@ -183,12 +184,16 @@ impl Supervisor<'_> {
             terminal,
             gauge,
             mut life,
+            version,
         } = child;
+        room.version.store(version, Relaxed);
         room.pid.store(pid.unwrap_or(0), Relaxed);
         *room.gauge.lock() = gauge;
         room.set_terminal(terminal);
         room.set_phase(Phase::Running);
         info!(room = %room.name, pid, "child started");
+        room.transcript
+            .started(pid, self.registry.starter.spec(), &self.env);
         let mut pumps = Pumps::start(room, self.registry, input, output, stderr);
 
         let may_restart = self.registry.options.restart;
@@ -215,6 +220,7 @@ impl Supervisor<'_> {
                     *room.gauge.lock() = None;
                     self.registry.metrics.child_exited(&exit.to_string());
                     pumps.end().await;
+                    room.transcript.exited(exit);
                     return Turn::Again(exit);
                 }
             }
@@ -262,6 +268,7 @@ impl Supervisor<'_> {
         *room.gauge.lock() = None;
         self.registry.metrics.child_exited(&exit.to_string());
         pumps.end().await;
+        room.transcript.exited(exit);
         Turn::Over(End {
             exit: end.exit.or(Some(exit)),
             ..end

@@ -510,6 +510,7 @@ fn every_documented_form_means_what_the_reference_says() {
         .chain(identity::FORMS)
         .chain(cage::FORMS)
         .chain(door::FORMS)
+        .chain(develop::FORMS)
     {
         let config = config(&with_cat(flags));
         assert!(holds(&config), "{flags}: {config:#?}");
@@ -523,6 +524,7 @@ fn a_variable_means_what_its_flag_means() {
         .chain(identity::FORMS)
         .chain(cage::FORMS)
         .chain(door::FORMS)
+        .chain(develop::FORMS)
     {
         let variables = as_variables(flags);
         let line = if flags.contains("--connect") {
@@ -542,6 +544,7 @@ fn a_bad_value_is_refused_in_one_sentence_that_names_it() {
         .chain(identity::BAD)
         .chain(cage::BAD)
         .chain(door::BAD)
+        .chain(develop::BAD)
     {
         let sentence = refused(&with_cat(flags));
         let flag = flags.split([' ', '=']).next().unwrap_or_default();
@@ -566,6 +569,7 @@ fn a_bad_variable_is_refused_by_its_own_name() {
         .chain(identity::BAD)
         .chain(cage::BAD)
         .chain(door::BAD)
+        .chain(develop::BAD)
     {
         let variables = as_variables(flags);
         let sentence = refused_in(&borrowed(&variables), "cat");
@@ -578,7 +582,14 @@ fn a_bad_variable_is_refused_by_its_own_name() {
 
 #[test]
 fn every_flag_and_every_value_is_tried_above() {
-    let free_text = ["joinmsg", "leavemsg", "staticdir", "chdir"];
+    let free_text = [
+        "joinmsg",
+        "leavemsg",
+        "staticdir",
+        "chdir",
+        "watch",
+        "record",
+    ];
     for arg in cli::command().get_arguments() {
         let Some(long) = arg.get_long() else { continue };
         let spellings = arg
@@ -595,6 +606,7 @@ fn every_flag_and_every_value_is_tried_above() {
                     .chain(identity::FORMS)
                     .chain(cage::FORMS)
                     .chain(door::FORMS)
+                    .chain(develop::FORMS)
                     .any(|(line, _)| tried(line))
                     || tried_in_fleets(&flag),
                 "no form of {flag}"
@@ -605,6 +617,7 @@ fn every_flag_and_every_value_is_tried_above() {
                         .chain(identity::BAD)
                         .chain(cage::BAD)
                         .chain(door::BAD)
+                        .chain(develop::BAD)
                         .any(|line| tried(line))
                         || spoilt_in_fleets(&flag),
                     "no bad value of {flag}"

@@ -4,6 +4,7 @@ mod cage;
 #[cfg(feature = "kube")]
 mod cluster;
 mod contradictions;
+mod develop;
 mod docs;
 mod door;
 mod environment;

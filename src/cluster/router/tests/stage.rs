@@ -366,6 +366,7 @@ fn room_options(told: &Told) -> room::Options {
         output_ends_room: true,
         flush_advice: None,
         terminal: None,
+        recorder: None,
     }
 }
 

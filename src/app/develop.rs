@@ -1,0 +1,117 @@
+//! The developer's part of the composition root: what a change of the program means to the rooms
+//! (`--watch`), and who writes down what passes in them (`--record`).
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use super::Config;
+use crate::child::Sources;
+use crate::frame::ServerFraming;
+use crate::metrics::Metrics;
+use crate::record::line::Framing;
+use crate::record::{self, Recorder};
+use crate::room::{self, Rooms};
+
+/// What is to be watched, the program itself included; none where nobody asked.
+pub(super) fn sources(
+    config: &Config,
+    program: Option<&Path>,
+) -> anyhow::Result<Option<Arc<Sources>>> {
+    let named = &config.develop.watch;
+    if named.is_empty() {
+        return Ok(None);
+    }
+    let paths = named.iter().map(AsRef::as_ref).chain(program);
+    let paths: Vec<_> = paths.map(Path::to_path_buf).collect();
+    let sources = Sources::new(paths).map_err(|error| anyhow!("--watch: {error}"))?;
+    Ok(Some(Arc::new(sources)))
+}
+
+/// Refuses what cannot be watched, with a sentence.
+pub(super) fn check(config: &Config) -> anyhow::Result<()> {
+    for path in &config.develop.watch {
+        if let Err(error) = std::fs::metadata(path) {
+            let path = path.display();
+            return Err(match error.kind() {
+                std::io::ErrorKind::NotFound => anyhow!(
+                    "--watch: `{path}` does not exist: write the path of a file or directory"
+                ),
+                _ => anyhow!("--watch: `{path}` cannot be watched: {error}"),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Looks from time to time, and says what has changed, until the server ends.
+pub(super) async fn watch(
+    sources: Option<Arc<Sources>>,
+    restart: bool,
+    rooms: Rooms,
+    closing: CancellationToken,
+) {
+    let Some(sources) = sources else { return };
+    let mut changes = sources.changes();
+    let mut settled = true;
+    loop {
+        tokio::select! {
+            () = closing.cancelled() => return,
+            () = sleep(sources.pause(settled)) => {}
+            // Somebody who opened a room has looked.
+            _ = changes.changed() => changes.mark_changed(),
+        }
+        settled = sources.look().await.is_some();
+        let news = changes.has_changed().unwrap_or(false);
+        let change = changes.borrow_and_update().clone();
+        if news {
+            rooms.forgive();
+            info!(
+                file = %change.file.display(),
+                files = change.files,
+                old_rooms = rooms.outdated(change.version),
+                "the program has changed: new rooms run the new one"
+            );
+        }
+        if restart {
+            rooms.end_outdated(change.version);
+        }
+    }
+}
+
+/// Who writes rooms down; none where nobody asked.
+pub(super) fn recorder(
+    config: &Config,
+    rooms: &room::Options,
+    metrics: &Metrics,
+) -> anyhow::Result<Option<Recorder>> {
+    let Some(asked) = &config.develop.record else {
+        return Ok(None);
+    };
+    let options = record::Options {
+        dir: asked.dir.clone(),
+        most: asked.most,
+        most_together: asked.most_together,
+        framing: match &rooms.server_framing {
+            ServerFraming::Lines {
+                delimiters,
+                strip_cr,
+            } => Framing::Lines {
+                delimiters: delimiters.clone(),
+                strip_cr: *strip_cr,
+            },
+            ServerFraming::Json(_) => Framing::Json,
+            ServerFraming::Packets => Framing::Packets,
+            ServerFraming::Raw => Framing::Raw,
+        },
+    };
+    let recorder = Recorder::new(options, metrics.clone());
+    let dir = asked.dir.display();
+    let recorder = recorder.with_context(|| format!("--record: cannot write to {dir}"))?;
+    info!(dir = %dir, "rooms are recorded: what people say is written down");
+    Ok(Some(recorder))
+}

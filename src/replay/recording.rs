@@ -1,0 +1,198 @@
+//! A recording as a replay needs it: the lives of its programs, one after the other, each with what
+//! it was given and what it said. Files come from anywhere: whatever is in one is read or refused.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+
+use anyhow::{Context, anyhow, bail};
+
+use super::compare::{Cutter, Message};
+use crate::record::line::{self, Framing, Line, VERSION, What};
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(super) struct Recording {
+    pub(super) framing: Framing,
+    pub(super) lives: Vec<Life>,
+    /// Whether it goes on until the end of the room.
+    pub(super) is_whole: bool,
+}
+
+/// The life of one program.
+#[derive(Debug, Default)]
+pub(super) struct Life {
+    /// Variables of its own.
+    pub(super) env: BTreeMap<String, String>,
+    pub(super) steps: Vec<Step>,
+    /// What it said.
+    pub(super) messages: Vec<Said>,
+    /// How it ended; none if that was not recorded.
+    pub(super) exit: Option<String>,
+}
+
+/// Something that is done to the program.
+#[derive(Debug, PartialEq)]
+pub(super) struct Step {
+    /// Seconds since its start.
+    pub(super) at: f64,
+    /// After so many messages of it.
+    pub(super) after: usize,
+    pub(super) what: Given,
+}
+
+/// See [`Step`].
+#[derive(Debug, PartialEq)]
+pub(super) enum Given {
+    Bytes(Vec<u8>),
+    End,
+}
+
+/// A message, and when it had come.
+#[derive(Debug)]
+pub(super) struct Said {
+    pub(super) at: f64,
+    pub(super) message: Message,
+}
+
+/// A life that is being read.
+struct Reading {
+    life: Life,
+    began: f64,
+    cutter: Cutter,
+}
+
+impl Recording {
+    pub(super) fn read(path: &Path) -> anyhow::Result<Recording> {
+        let shown = path.display();
+        let file = File::open(path).with_context(|| format!("cannot read {shown}"))?;
+        Self::parse(BufReader::new(file)).with_context(|| format!("cannot replay {shown}"))
+    }
+
+    pub(super) fn parse(mut lines: impl BufRead) -> anyhow::Result<Recording> {
+        let mut text = Vec::new();
+        let mut framing = None;
+        let mut lives = Vec::new();
+        let mut reading: Option<Reading> = None;
+        let mut is_whole = false;
+        for number in 1.. {
+            text.clear();
+            lines.read_until(b'\n', &mut text)?;
+            // The last line of a server that was killed has no end, and counts for nothing.
+            if !text.ends_with(b"\n") {
+                break;
+            }
+            let Line { at, what } = match serde_json::from_slice(&text) {
+                Ok(line) => line,
+                Err(_) if number == 1 => bail!("it is not a recording of --record"),
+                Err(error) => return Err(anyhow!("line {number}: {error}")),
+            };
+            match (what, &mut reading) {
+                (What::Recording(head), _) if head.version == VERSION => {
+                    framing = Some(head.framing);
+                }
+                (What::Recording(head), _) => {
+                    bail!(
+                        "its form is version {}, and this is {VERSION}",
+                        head.version
+                    )
+                }
+                (What::Start(start), _) => {
+                    let framing = framing
+                        .as_ref()
+                        .context("it does not begin with its room")?;
+                    lives.extend(reading.take().map(Reading::end));
+                    let life = Life {
+                        env: start.env,
+                        ..Life::default()
+                    };
+                    reading = Some(Reading {
+                        life,
+                        began: at,
+                        cutter: Cutter::new(framing),
+                    });
+                }
+                (What::Cut(_), _) => {
+                    is_whole = false;
+                    break;
+                }
+                (What::End(_), _) => is_whole = true,
+                (what, Some(reading)) => reading
+                    .add(at, what)
+                    .with_context(|| format!("line {number}: no base64"))?,
+                (_, None) => {}
+            }
+        }
+        lives.extend(reading.take().map(Reading::end));
+        if lives.is_empty() {
+            bail!("no program runs in it");
+        }
+        Ok(Recording {
+            framing: framing.context("it does not begin with its room")?,
+            lives,
+            is_whole,
+        })
+    }
+}
+
+impl Reading {
+    /// `None` is base64 that is none.
+    fn add(&mut self, at: f64, what: What) -> Option<()> {
+        let at = (at - self.began).max(0.0);
+        match what {
+            What::In(text) => self.given(at, text.into_bytes()),
+            What::In64(text) => self.given(at, line::decoded(&text)?),
+            What::Out(text) => self.printed(at, text.as_bytes()),
+            What::Out64(text) => self.printed(at, &line::decoded(&text)?),
+            What::Back(bytes) => self.take_back(bytes),
+            What::Eof(_) => self.step(at, Given::End),
+            What::Exit(exit) => {
+                self.life.exit = Some(exit);
+            }
+            _ => {}
+        }
+        Some(())
+    }
+
+    fn step(&mut self, at: f64, what: Given) {
+        self.life.steps.push(Step {
+            at,
+            after: self.cutter.progress(),
+            what,
+        });
+    }
+
+    fn given(&mut self, at: f64, bytes: Vec<u8>) {
+        self.step(at, Given::Bytes(bytes));
+    }
+
+    /// What the program has not read, it need not be given again.
+    fn take_back(&mut self, bytes: u64) {
+        let mut left = usize::try_from(bytes).unwrap_or(usize::MAX);
+        for step in self.life.steps.iter_mut().rev() {
+            if let Given::Bytes(given) = &mut step.what {
+                let kept = given.len().saturating_sub(left);
+                left = left.saturating_sub(given.len());
+                given.truncate(kept);
+            }
+        }
+    }
+
+    fn printed(&mut self, at: f64, bytes: &[u8]) {
+        let messages = &mut self.life.messages;
+        self.cutter
+            .feed(bytes, &mut |message| messages.push(Said { at, message }));
+    }
+
+    fn end(mut self) -> Life {
+        let messages = &mut self.life.messages;
+        let at = messages.last().map_or(0.0, |said| said.at);
+        // What was not ended by a delimiter is a message too, once nothing more can come.
+        if self.life.exit.is_some() {
+            self.cutter
+                .finish(&mut |message| messages.push(Said { at, message }));
+        }
+        self.life
+    }
+}
