@@ -300,6 +300,7 @@ fn every_flag_that_a_page_mentions_exists() {
     known.extend(
         [
             "release",
+            "profile",
             "test",
             "features",
             "line-buffered",
