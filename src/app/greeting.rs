@@ -172,6 +172,16 @@ fn switched_on(config: &Config) -> Vec<String> {
             cli::Access::Read => at("console"),
             cli::Access::Write => at("console that acts"),
         }),
+        (!config.develop.watch.is_empty()).then(|| {
+            let paths = config.develop.watch.iter();
+            let paths: Vec<_> = paths.map(|path| path.display().to_string()).collect();
+            format!("watching {}", paths.join(" and "))
+        }),
+        config
+            .develop
+            .record
+            .as_ref()
+            .map(|record| format!("recordings in {}", record.dir.display())),
     ]
     .into_iter()
     .flatten()
@@ -247,13 +257,13 @@ mod tests {
 
     #[test]
     fn what_is_switched_on_is_named() {
-        let line = "--frame=json --metrics --api --cache 5 --compress cat -- -n x";
+        let line = "--frame=json --metrics --api --cache 5 --compress --watch a --watch b --record r cat -- -n x";
         let greeting = greeting(line, Some("127.0.0.1:9000"));
         let lines = greeting.lines(false);
         for part in [
             "serves cat -n x\n",
             "room  ws://127.0.0.1:9000/lobby\n",
-            "on    JSON framing, compression, history, metrics, api\n",
+            "on    JSON framing, compression, history, metrics, api, watching a and b, recordings in r\n",
         ] {
             assert!(lines.contains(part), "{part:?} in {lines}");
         }
