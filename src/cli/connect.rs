@@ -74,7 +74,10 @@ fn url(text: &str) -> Result<Uri, String> {
     };
     parts.scheme = Some(scheme.parse().map_err(|_| help)?);
     let url = Uri::from_parts(parts).map_err(|_| help)?;
-    match url.host().is_some_and(|host| !host.is_empty()) {
+    let host = url.host().filter(|host| !host.is_empty()).ok_or(help)?;
+    // What is no port is left out of `port_u16`, as if there were none.
+    let authority = url.authority().map_or("", |authority| authority.as_str());
+    match authority.ends_with(host) || url.port_u16().is_some() {
         true => Ok(url),
         false => Err(help.into()),
     }

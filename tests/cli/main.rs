@@ -3,6 +3,7 @@
 mod cage;
 #[cfg(feature = "kube")]
 mod cluster;
+mod connect;
 mod contradictions;
 mod develop;
 mod docs;
