@@ -33,10 +33,15 @@ class Server:
             with contextlib.suppress(ValueError):
                 entry = json.loads(line)
                 if entry.get("message") == "listening":
-                    self.addresses[entry["listener"]] = entry["addr"]
+                    # The first of several.
+                    self.addresses.setdefault(entry["listener"], entry["addr"])
                     if {"public", "admin"} <= set(self.addresses):
                         self.listening.set()
         self.listening.set()
+
+    def door(self):
+        """Where it listens for clients, by TCP."""
+        return self.addresses["public"]
 
     def get(self, path, listener="admin", scheme="http", **headers):
         request = urllib.request.Request(f"{scheme}://{self.addresses[listener]}{path}", headers=headers)
