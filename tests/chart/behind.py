@@ -121,8 +121,8 @@ def running(title, binary, *words, change=()):
         flags = [f"--addr=unix:{front.place}/door"] if title == "nginx" else []
         if title == "HAProxy, passing on bytes":
             flags += [f"--tls-cert={directory}/fullchain.pem", f"--tls-key={directory}/privkey.pem"]
-        with serving(binary, *flags, *words, env=os.environ | trusting(title)) as server:
-            command = configured(title, text, front, server.door())
+        with serving(binary, *flags, *words, env=os.environ | trusting(title), admin=False) as server:
+            command = configured(title, text, front, server.addresses["public"])
             home = {"HOME": directory, "XDG_DATA_HOME": directory, "XDG_CONFIG_HOME": directory}
             with proxies.started(title, directory, command, front.listens, env=os.environ | home):
                 yield front
