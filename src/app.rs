@@ -12,6 +12,7 @@ mod greeting;
 mod heap;
 mod identity;
 mod memory;
+mod notify;
 mod program;
 
 use std::collections::HashSet;
@@ -39,6 +40,7 @@ use crate::ws::connection;
 use fleet::{Fleet, Member};
 use greeting::Greeting;
 pub use heap::share_heap;
+use notify::ServiceManager;
 
 /// Descriptors that are neither clients' nor rooms'.
 const SPARE_DESCRIPTORS: u64 = 64;
@@ -143,6 +145,7 @@ pub async fn run(plan: Plan, prepared: Prepared) -> anyhow::Result<ExitCode> {
     };
     let rooms = Rooms::new(rooms, starter, metrics.clone(), tasks.clone(), ownership);
     let (ready, watched) = watch::channel(Readiness::Starting);
+    let manager = ServiceManager::from_env();
     let member = fleet.join(&config, &rooms, &prepared, &ready)?;
     let door = Arc::new(Door {
         rooms: rooms.clone(),
@@ -151,7 +154,7 @@ pub async fn run(plan: Plan, prepared: Prepared) -> anyhow::Result<ExitCode> {
         connections: front::connections(&config, &metrics, descriptors),
         metrics,
         tasks: tasks.clone(),
-        ready: watched,
+        ready: watched.clone(),
         stop: asked.clone(),
         started: Instant::now(),
     });
@@ -199,6 +202,11 @@ pub async fn run(plan: Plan, prepared: Prepared) -> anyhow::Result<ExitCode> {
         closing.clone(),
     ));
     greeting.say(prepared.terminal.as_ref());
+    if let Some(manager) = manager {
+        let end = config.drain_timeout.saturating_add(longest_end(&config));
+        let serving = greeting.summary();
+        tasks.spawn(manager.follow(watched, serving, end, closing.clone()));
+    }
 
     let warden = prepared.warden.as_ref();
     let story = story(&config, &rooms, &member, &asked, &ready, warden).await;
@@ -321,12 +329,22 @@ async fn story(
     }
 }
 
-/// Waits until no room lives, or until it is plain that some will not end.
-async fn all_end(config: &Config, rooms: &Rooms) -> bool {
+/// How long rooms may take that were told to end.
+fn ladder(config: &Config) -> Duration {
     // Twice for input: what is queued, and what was printed behind it.
     let input = config.stop_eof.saturating_mul(2);
-    let ladder = input.saturating_add(config.stop_grace);
-    let late = ladder.saturating_add(LATE);
+    input.saturating_add(config.stop_grace).saturating_add(LATE)
+}
+
+/// How long the server's end takes at the most, once it waits for rooms no more; with a moment for what
+/// has no bound of its own.
+fn longest_end(config: &Config) -> Duration {
+    ladder(config).saturating_add(STUCK + 2 * LAST_WORDS)
+}
+
+/// Waits until no room lives, or until it is plain that some will not end.
+async fn all_end(config: &Config, rooms: &Rooms) -> bool {
+    let late = ladder(config);
     if tokio::time::timeout(late, rooms.all_gone()).await.is_ok() {
         return true;
     }

@@ -91,6 +91,16 @@ impl Greeting {
         }
     }
 
+    /// In one line, for whoever lists services. The program's arguments may be secret.
+    pub(super) fn summary(&self) -> String {
+        let mut summary = format!("Serving {}", cli::shown(self.program.as_ref()));
+        if let Some(room) = &self.room {
+            summary += " at ";
+            summary += room;
+        }
+        summary
+    }
+
     fn lines(&self, coloured: bool) -> String {
         let paint = |code: &str, text: &str| match coloured {
             true => format!("\x1b[{code}m{text}\x1b[0m"),

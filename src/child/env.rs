@@ -176,7 +176,7 @@ fn split_port(host: &[u8]) -> (&[u8], Option<u16>) {
 }
 
 /// The variables of ours that a child gets: those that `list` names, or with `*` all but our own
-/// settings and what Kubernetes tells a pod about itself.
+/// settings and what service manager and Kubernetes tell us about ourselves.
 pub fn passenv(
     list: &[String],
     vars: impl Iterator<Item = (OsString, OsString)>,
@@ -195,6 +195,7 @@ pub fn passenv(
         let proved =
             PROVED.iter().any(|known| name == known) || name.as_bytes().starts_with(b"SSL_CLIENT_");
         let ours = name.as_bytes().starts_with(b"SCALESOCKET_")
+            || name == "NOTIFY_SOCKET"
             || DOWNWARD.iter().any(|known| name == known);
         !proved && (list.iter().any(|listed| name == listed.as_str()) || (all && !ours))
     })
@@ -342,7 +343,14 @@ mod tests {
 
     #[test]
     fn a_star_passes_all_but_ours_and_the_pods() {
-        let vars = ["PATH", "SCALESOCKET_TOKEN", "POD_IP", "NODE_NAME", "ODD"];
+        let vars = [
+            "PATH",
+            "SCALESOCKET_TOKEN",
+            "POD_IP",
+            "NODE_NAME",
+            "NOTIFY_SOCKET",
+            "ODD",
+        ];
         let pass = |list: &[&str]| {
             let list: Vec<String> = list.iter().map(|name| (*name).to_owned()).collect();
             let vars = vars

@@ -141,7 +141,7 @@ pub(super) struct Cli {
 
     /// Variables handed to the program
     ///
-    /// `*` hands over all but SCALESOCKET_* and those of the Downward API; an empty list none.
+    /// `*` hands over all but SCALESOCKET_*, NOTIFY_SOCKET and those of the Downward API; an empty list none.
     /// The variables of the request (CGI) are always there.
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = values::variable,
           default_value = "PATH,DYLD_LIBRARY_PATH,HOME,LANG,TZ", help_heading = "Program")]

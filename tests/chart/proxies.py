@@ -64,19 +64,26 @@ def check(proxy, directory):
 def running(proxy, directory, door, resolver):
     """Runs the proxy for the block; gives the socket that it listens on."""
     command, listener = configure(proxy, pathlib.Path(directory), door, resolver)
+    with started(proxy, directory, command, lambda: accepts(listener)):
+        yield listener
+
+
+@contextlib.contextmanager
+def started(name, directory, command, listens, env=None):
+    """Runs a proxy's command for the block, from when it listens; its log lies in the directory."""
     log = (pathlib.Path(directory) / "log").open("w+")
     process = subprocess.Popen(
-        [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+        [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env,
         preexec_fn=apiserver.die_with_us,
     )  # fmt: skip
     try:
         until = time.monotonic() + DEADLINE
-        while not accepts(listener):
+        while not listens():
             log.seek(0)
-            assert process.poll() is None, f"{proxy} ended: {log.read()}"
-            assert time.monotonic() < until, f"{proxy} does not listen: {log.read()}"
+            assert process.poll() is None, f"{name} ended: {log.read()}"
+            assert time.monotonic() < until, f"{name} does not listen: {log.read()}"
             time.sleep(0.02)
-        yield listener
+        yield process
     finally:
         process.terminate()
         try:

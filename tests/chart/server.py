@@ -17,7 +17,8 @@ DEADLINE = 30
 class Server:
     """What runs: its addresses by listener, and what it logged."""
 
-    def __init__(self, binary, args, env=None):
+    def __init__(self, binary, args, env, wanted):
+        self.wanted = wanted
         self.addresses = {}
         self.log = []
         self.listening = threading.Event()
@@ -33,8 +34,9 @@ class Server:
             with contextlib.suppress(ValueError):
                 entry = json.loads(line)
                 if entry.get("message") == "listening":
-                    self.addresses[entry["listener"]] = entry["addr"]
-                    if {"public", "admin"} <= set(self.addresses):
+                    # The first of several.
+                    self.addresses.setdefault(entry["listener"], entry["addr"])
+                    if self.wanted <= set(self.addresses):
                         self.listening.set()
         self.listening.set()
 
@@ -47,13 +49,17 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(binary, *args, env=None):
-    """Serves with `args`, which must leave --addr and --admin-addr to us; ends with the block."""
-    ours = ["--addr=127.0.0.1:0", "--admin-addr=127.0.0.1:0", "--log=json"]
-    server = Server(binary, [*ours, *args], env)
+def serving(binary, *args, env=None, admin=True):
+    """Serves with `args`, which must leave --addr and --admin-addr to us; ends with the block.
+
+    Without an admin listener its endpoints are at the public one.
+    """
+    ours = ["--addr=127.0.0.1:0", "--log=json"] + ["--admin-addr=127.0.0.1:0"] * admin
+    wanted = {"public", "admin"} if admin else {"public"}
+    server = Server(binary, [*ours, *args], env, wanted)
     try:
         assert server.listening.wait(DEADLINE), "it neither listened nor ended"
-        assert {"public", "admin"} <= set(server.addresses), "".join(server.log)
+        assert wanted <= set(server.addresses), "".join(server.log)
         yield server
     finally:
         if server.process.poll() is None:

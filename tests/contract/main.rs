@@ -29,6 +29,7 @@ mod lifecycle;
 mod lines;
 mod listeners;
 mod memory;
+mod notify;
 mod predecessor;
 mod protocol_errors;
 mod proxy_protocol;
