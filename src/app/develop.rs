@@ -1,19 +1,20 @@
 //! The developer's part of the composition root: what a change of the program means to the rooms
 //! (`--watch`), and who writes down what passes in them (`--record`).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::Config;
 use crate::child::Sources;
+use crate::cli::Source;
 use crate::frame::ServerFraming;
 use crate::metrics::Metrics;
-use crate::record::line::Framing;
+use crate::record::line::{Framing, Transport};
 use crate::record::{self, Recorder};
 use crate::room::{self, Rooms};
 
@@ -32,8 +33,19 @@ pub(super) fn sources(
     Ok(Some(Arc::new(sources)))
 }
 
-/// Refuses what cannot be watched, with a sentence.
+/// Refuses what cannot be watched or must not be recorded, with a sentence.
 pub(super) fn check(config: &Config) -> anyhow::Result<()> {
+    if let Some(record) = &config.develop.record
+        && let Some(files) = &config.staticdir
+        && real(&record.dir).starts_with(real(files))
+    {
+        // SECURITY: what people say would be sent to whoever asks for the file.
+        bail!(
+            "--record: `{}` is inside --staticdir, where everybody could read it: write the path of another \
+             directory",
+            record.dir.display()
+        );
+    }
     for path in &config.develop.watch {
         if let Err(error) = std::fs::metadata(path) {
             let path = path.display();
@@ -46,6 +58,16 @@ pub(super) fn check(config: &Config) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Where a path leads, as far as it is there.
+fn real(path: &Path) -> PathBuf {
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    let there = whole.ancestors().find_map(|part| {
+        let rest = whole.strip_prefix(part).ok()?;
+        Some(part.canonicalize().ok()?.join(rest))
+    });
+    there.unwrap_or(whole)
 }
 
 /// Looks from time to time, and says what has changed, until the server ends.
@@ -96,6 +118,12 @@ pub(super) fn recorder(
         dir: asked.dir.clone(),
         most: asked.most,
         most_together: asked.most_together,
+        transport: match (&config.source, config.tcp, config.pty) {
+            (_, _, Some(_)) => Transport::Terminal,
+            (_, true, _) => Transport::Tcp,
+            (Source::Connect(_), ..) => Transport::Connect,
+            _ => Transport::Stdio,
+        },
         framing: match &rooms.server_framing {
             ServerFraming::Lines {
                 delimiters,
