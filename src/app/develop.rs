@@ -7,10 +7,10 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow, bail};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::Config;
-use crate::child::Sources;
+use crate::child::{HoldUp, Sources};
 use crate::cli::Source;
 use crate::frame::ServerFraming;
 use crate::metrics::Metrics;
@@ -79,7 +79,14 @@ pub(super) async fn watch(
 ) {
     let Some(sources) = sources else { return };
     let mut changes = sources.changes();
+    if let Some(files) = sources.is_cut().await {
+        warn!(
+            files,
+            "--watch: there are more files than are looked at; name those that matter"
+        );
+    }
     let mut settled = true;
+    let mut told = None;
     loop {
         tokio::select! {
             () = closing.cancelled() => return,
@@ -88,6 +95,11 @@ pub(super) async fn watch(
             _ = changes.changed() => changes.mark_changed(),
         }
         settled = sources.look().await.is_some();
+        let hold_up = sources.hold_up().await;
+        if hold_up.is_none() || told.is_none() {
+            tell(hold_up.as_ref());
+            told = hold_up;
+        }
         let news = changes.has_changed().unwrap_or(false);
         let change = changes.borrow_and_update().clone();
         if news {
@@ -102,6 +114,22 @@ pub(super) async fn watch(
         if restart {
             rooms.end_outdated(change.version);
         }
+    }
+}
+
+/// Says what new rooms wait for.
+fn tell(hold_up: Option<&HoldUp>) {
+    match hold_up {
+        Some(HoldUp::Missing(file)) => warn!(
+            file = %file.display(),
+            "what --watch names is missing: new rooms wait for it, at most --start-timeout"
+        ),
+        Some(HoldUp::Restless(file)) => warn!(
+            file = %file.display(),
+            "what --watch names is written all the time: new rooms wait for a pause, at most --start-timeout; \
+             name only what somebody writes by hand"
+        ),
+        None => {}
     }
 }
 
