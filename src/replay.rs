@@ -17,6 +17,7 @@ use anyhow::{Context, bail};
 use compare::Difference;
 use group::Current;
 use recording::Recording;
+pub use recording::{Outline, outline};
 
 use crate::cli::Replay;
 use crate::record::line::Transport;

@@ -58,6 +58,31 @@ pub(super) struct Said {
     pub(super) message: Message,
 }
 
+/// What of a recording would be replayed, life by life: for whoever checks how it is read.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Outline {
+    /// All that each program was given, and how it ended.
+    pub lives: Vec<(Vec<u8>, Option<String>)>,
+    /// Whether it goes on until the end of the room.
+    pub is_whole: bool,
+}
+
+/// The outline of what is in a file; none where it is refused.
+pub fn outline(file: &[u8]) -> Option<Outline> {
+    let recording = Recording::parse(file).ok()?;
+    let lives = recording.lives.into_iter().map(|life| {
+        let given = life.steps.into_iter().flat_map(|step| match step.what {
+            Given::Bytes(bytes) => bytes,
+            Given::End => Vec::new(),
+        });
+        (given.collect(), life.exit)
+    });
+    Some(Outline {
+        lives: lives.collect(),
+        is_whole: recording.is_whole,
+    })
+}
+
 /// A life that is being read.
 struct Reading {
     life: Life,
