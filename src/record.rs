@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use tracing::{debug, warn};
 
 use crate::metrics::Metrics;
-use line::{End, Framing, Head, Start};
+use line::{End, Framing, Head, Start, Transport};
 use queue::{Entry, Event, Queue};
 use writer::Writer;
 
@@ -35,7 +35,9 @@ pub struct Options {
     pub most: u64,
     /// Most bytes of all of them: the oldest make way.
     pub most_together: u64,
-    /// How programs mark what they print: told in each recording.
+    /// What programs talk over: told in each recording, as is the next.
+    pub transport: Transport,
+    /// How programs mark what they print.
     pub framing: Framing,
 }
 
@@ -46,6 +48,7 @@ pub struct Recorder(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     queue: Queue,
+    transport: Transport,
     framing: Framing,
     metrics: Metrics,
     rooms: AtomicU64,
@@ -60,6 +63,7 @@ impl Recorder {
         let writer = Writer::new(&options)?;
         let recorder = Recorder(Arc::new(Shared {
             queue: Queue::default(),
+            transport: options.transport,
             framing: options.framing,
             metrics,
             rooms: AtomicU64::new(0),
@@ -81,7 +85,7 @@ impl Recorder {
             began: Instant::now(),
             over: Arc::default(),
         };
-        let head = Head::new(name, self.0.framing.clone());
+        let head = Head::new(name, self.0.transport, self.0.framing.clone());
         let open = Event::Open(
             Box::new(head),
             unique.to_owned(),
@@ -169,6 +173,11 @@ impl Recording {
     /// A client left.
     pub fn left(&self, client: u32) {
         self.put(Event::Leave(client));
+    }
+
+    /// The child is about to be ended by signals.
+    pub fn stopped(&self) {
+        self.put(Event::Stop);
     }
 
     /// A child and all it started are gone.

@@ -5,16 +5,22 @@
 //! into reads and writes does not matter, on either side; messages and their order do.
 
 mod compare;
+mod group;
 mod program;
 mod recording;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use anyhow::{Context, bail};
+
 use compare::Difference;
+use group::Current;
 use recording::Recording;
+pub use recording::{Outline, outline};
 
 use crate::cli::Replay;
+use crate::record::line::Transport;
 
 /// What was compared.
 #[derive(Debug, Default, Clone, Copy)]
@@ -26,10 +32,21 @@ struct Totals {
 /// The exit code: 0 if all was the same, 1 if not. An error is that nothing could be compared.
 pub fn run(options: &Replay) -> anyhow::Result<ExitCode> {
     let recording = Recording::read(&options.file)?;
+    match recording.transport {
+        Transport::Stdio => {}
+        Transport::Tcp | Transport::Connect => eprintln!(
+            "scalesocket: recorded over TCP; the program is given the same bytes on stdin, and heard on stdout"
+        ),
+        Transport::Terminal => bail!(
+            "it was recorded with --pty: what a terminal shows depends on the moment of each key, so it cannot be \
+             replayed; the file has what was typed (`in`) and shown (`out`)"
+        ),
+    }
+    let current = Current::guarded().context("signals cannot be waited for")?;
     let mut totals = Totals::default();
     let lives = recording.lives.len();
     for (number, life) in (1..).zip(&recording.lives) {
-        let found = program::replay(options, &recording.framing, life, &mut totals)?;
+        let found = program::replay(options, &current, &recording.framing, life, &mut totals)?;
         let Some(difference) = found else { continue };
         let child = match lives {
             1 => String::new(),

@@ -18,6 +18,7 @@ mod json_text;
 mod keys;
 mod lines;
 mod proxy_protocol;
+mod recording;
 mod room_name;
 mod template;
 mod token;
@@ -26,7 +27,7 @@ mod token;
 pub(crate) type Target = fn(&[u8]);
 
 /// All of them, by the names of their directories of seeds.
-pub(crate) const TARGETS: [(&str, Target); 15] = [
+pub(crate) const TARGETS: [(&str, Target); 16] = [
     ("certificates", certificates::run),
     ("codec", codec::run),
     ("deflate", deflate::run),
@@ -39,6 +40,7 @@ pub(crate) const TARGETS: [(&str, Target); 15] = [
     ("keys", keys::run),
     ("lines", lines::run),
     ("proxy_protocol", proxy_protocol::run),
+    ("recording", recording::run),
     ("room_name", room_name::run),
     ("template", template::run),
     ("token", token::run),

@@ -194,7 +194,8 @@ mod tests {
     #[test]
     fn a_long_line_is_cut_behind_ordinary_bytes_and_nothing_else_is() {
         let canonical = mode(true);
-        for most in [1, 7, 1_000, 1_001, usize::MAX] {
+        // No terminal takes one byte each time: then no EOF would ever stand behind one.
+        for most in [2, 7, 1_000, 1_001, usize::MAX] {
             for typed in [
                 vec![b'x'; 10_000],
                 b"short\n".repeat(3_000),

@@ -39,7 +39,7 @@ pub use life::Life;
 pub use nofile::raise_nofile;
 pub use ports::{NoPort, PortLease, Ports};
 pub use program::find;
-pub use sources::{Change, Sources};
+pub use sources::{Change, HoldUp, Sources};
 pub use start::{StartError, Starter};
 pub use stream::{Input, Output};
 pub use terminal::{Size, Terminal};

@@ -26,8 +26,12 @@ const QUIET: Duration = Duration::from_millis(300);
 const SOON: Duration = Duration::from_millis(100);
 /// Most files of all directories together; what is beyond is not looked at.
 const MOST: usize = 10_000;
+/// So long rooms may wait for a pause before somebody is told.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Directories that hold nothing that somebody writes by hand.
 const PASSED_OVER: [&str; 2] = ["__pycache__", "node_modules"];
+/// How the names of recordings (`--record`) end, which may lie among what is watched.
+const RECORDING: &[u8] = b".room.jsonl";
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -48,6 +52,15 @@ pub struct Change {
     pub files: usize,
 }
 
+/// Why new rooms wait, for longer than writing a file takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HoldUp {
+    /// This is not there.
+    Missing(PathBuf),
+    /// This, or others, are written again and again.
+    Restless(PathBuf),
+}
+
 #[derive(Debug)]
 struct State {
     /// What runs in new rooms.
@@ -55,14 +68,18 @@ struct State {
     /// What was seen last, and since when it is so.
     seen: Look,
     since: Instant,
+    /// Since when something is being written, or is missing.
+    unsettled: Option<Instant>,
 }
 
 /// What one look saw.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Look {
     files: BTreeMap<PathBuf, Stamp>,
-    /// Whether something that was named is not there.
-    missing: bool,
+    /// Something that was named, and is not there.
+    missing: Option<PathBuf>,
+    /// Whether there is more than is looked at.
+    is_cut: bool,
 }
 
 /// What is another when a file is another.
@@ -88,6 +105,7 @@ impl Sources {
                 seen: now.clone(),
                 current: now,
                 since: Instant::now(),
+                unsettled: None,
             }),
             changes: watch::Sender::new(Change::default()),
         })
@@ -112,7 +130,8 @@ impl Sources {
             state.since = now;
         }
         if state.seen != state.current {
-            if state.seen.missing || now.duration_since(state.since) < QUIET {
+            if state.seen.missing.is_some() || now.duration_since(state.since) < QUIET {
+                state.unsettled.get_or_insert(now);
                 return None;
             }
             let (file, files) = difference(&state.current, &state.seen);
@@ -125,7 +144,23 @@ impl Sources {
                 }
             });
         }
+        state.unsettled = None;
         Some(self.changes.borrow().version)
+    }
+
+    /// Why rooms have been waiting, if they have for a while.
+    pub async fn hold_up(&self) -> Option<HoldUp> {
+        let state = self.state.lock().await;
+        state.unsettled.filter(|since| since.elapsed() > PATIENCE)?;
+        Some(match &state.seen.missing {
+            Some(path) => HoldUp::Missing(path.clone()),
+            None => HoldUp::Restless(difference(&state.current, &state.seen).0),
+        })
+    }
+
+    /// How many files are looked at, if there are more.
+    pub async fn is_cut(&self) -> Option<usize> {
+        self.state.lock().await.current.is_cut.then_some(MOST)
     }
 
     /// Waits until nothing is being written, but not beyond `deadline`: the version that is there.
@@ -156,7 +191,7 @@ fn look(paths: &[PathBuf]) -> Look {
         match fs::metadata(path) {
             Ok(data) if data.is_dir() => below(path, &mut seen),
             Ok(data) => seen.note(path, &data),
-            Err(_) => seen.missing = true,
+            Err(_) => seen.missing = Some(path.clone()),
         }
     }
     seen
@@ -168,11 +203,12 @@ fn below(directory: &Path, seen: &mut Look) {
     while let Some(directory) = directories.pop() {
         for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
             let name = entry.file_name();
-            if seen.files.len() >= MOST {
-                return;
-            }
             if is_passed_over(&name) {
                 continue;
+            }
+            if seen.files.len() >= MOST {
+                seen.is_cut = true;
+                return;
             }
             let path = entry.path();
             match entry.file_type() {
@@ -195,6 +231,7 @@ fn is_passed_over(name: &OsStr) -> bool {
     let bytes = name.as_bytes();
     bytes.starts_with(b".")
         || bytes.ends_with(b"~")
+        || bytes.ends_with(RECORDING)
         || PASSED_OVER.iter().any(|known| name == *known)
 }
 
@@ -259,7 +296,12 @@ mod tests {
     async fn of_a_directory_counts_what_somebody_wrote() {
         let dir = tempfile::tempdir().unwrap();
         let sources = Sources::new(vec![dir.path().to_path_buf()]).unwrap();
-        for other in [".git/index", "__pycache__/game.pyc", "sub/game.py~"] {
+        for other in [
+            ".git/index",
+            "__pycache__/game.pyc",
+            "sub/game.py~",
+            "rooms/x.1.room.jsonl",
+        ] {
             let path = dir.path().join(other);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, "x").unwrap();
@@ -270,6 +312,54 @@ mod tests {
         // A name of a link is followed to a file, and never to a directory that may hold this one.
         std::os::unix::fs::symlink(dir.path(), dir.path().join("sub/loop")).unwrap();
         assert_eq!(sources.look().await, Some(1));
+    }
+
+    #[tokio::test]
+    async fn of_very_many_files_the_first_are_looked_at() {
+        let dir = tempfile::tempdir().unwrap();
+        for number in 0..MOST {
+            fs::write(dir.path().join(number.to_string()), "").unwrap();
+        }
+        let paths = vec![dir.path().to_path_buf()];
+        assert_eq!(Sources::new(paths.clone()).unwrap().is_cut().await, None);
+        fs::write(dir.path().join("more"), "").unwrap();
+        let sources = Sources::new(paths).unwrap();
+        assert_eq!(sources.is_cut().await, Some(MOST));
+        fs::write(dir.path().join("17"), "x").unwrap();
+        settles(&sources).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_long_is_told_for_what() {
+        let dir = tempfile::tempdir().unwrap();
+        let game = dir.path().join("game");
+        fs::write(&game, "0").unwrap();
+        let sources = Sources::new(vec![game.clone()]).unwrap();
+        assert_eq!(
+            (sources.look().await, sources.hold_up().await),
+            (Some(0), None)
+        );
+        let mut text = String::from("0");
+        for _ in 0..30 {
+            text.push('x');
+            fs::write(&game, &text).unwrap();
+            assert_eq!(sources.look().await, None);
+            tokio::time::advance(SOON).await;
+        }
+        assert_eq!(
+            sources.hold_up().await,
+            Some(HoldUp::Restless(game.clone()))
+        );
+        fs::remove_file(&game).unwrap();
+        assert_eq!(sources.look().await, None);
+        assert_eq!(sources.hold_up().await, Some(HoldUp::Missing(game.clone())));
+        fs::write(&game, "0").unwrap();
+        assert_eq!(sources.look().await, None);
+        tokio::time::advance(QUIET).await;
+        assert_eq!(
+            (sources.look().await, sources.hold_up().await),
+            (Some(1), None)
+        );
     }
 
     #[test]

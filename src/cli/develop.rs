@@ -8,6 +8,8 @@ use super::values;
 
 const RECORD_MAX: u64 = 64 << 20;
 const RECORD_TOTAL: u64 = 1 << 30;
+/// A recording holds at least its first lines, and all of them at least some recordings.
+const LEAST: (usize, usize) = (4 << 10, 64 << 10);
 
 #[derive(Debug, Clone, Args)]
 #[group(skip)] // groups are told apart by the names of their types, and others are called so too
@@ -85,6 +87,14 @@ pub(super) fn validate(flags: &Flags, connect: bool) -> Result<Develop, String> 
         .is_some_and(|dir| dir.as_os_str().is_empty())
     {
         return Err("--record has no path: write the one of a directory".into());
+    }
+    if flags.record_max.is_some_and(|most| most < LEAST.0) {
+        return Err(
+            "--record-max is less than the first lines of a recording: write 4KiB or more".into(),
+        );
+    }
+    if flags.record_total.is_some_and(|most| most < LEAST.1) {
+        return Err("--record-total holds less than a few recordings: write 64KiB or more".into());
     }
     Ok(Develop {
         watch: flags.watch.clone(),

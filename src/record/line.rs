@@ -63,6 +63,8 @@ pub enum What {
     Join(u32),
     /// This client left.
     Leave(u32),
+    /// The server ends the child by signals. Always true.
+    Stop(bool),
     /// The child and all it started are gone: `exit 0`, `signal TERM`.
     Exit(String),
     /// The room is over.
@@ -82,21 +84,38 @@ pub struct Head {
     pub began: String,
     /// The version of the server.
     pub server: String,
+    /// What the child's input and output are.
+    pub transport: Transport,
     /// How the program marks its messages.
     pub framing: Framing,
 }
 
 impl Head {
     /// Of a room that opens now.
-    pub fn new(room: &str, framing: Framing) -> Head {
+    pub fn new(room: &str, transport: Transport, framing: Framing) -> Head {
         Head {
             version: VERSION,
             room: room.to_owned(),
             began: httpdate::fmt_http_date(SystemTime::now()),
             server: env!("CARGO_PKG_VERSION").to_owned(),
+            transport,
             framing,
         }
     }
+}
+
+/// What a child's input and output are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Transport {
+    /// Pipes.
+    Stdio,
+    /// A connection to a program that was started for the room.
+    Tcp,
+    /// A connection to a program that ran already.
+    Connect,
+    /// A terminal.
+    Terminal,
 }
 
 /// How a program marks its messages.

@@ -39,6 +39,7 @@ pub(super) enum Event {
     Err(Vec<u8>),
     Join(u32),
     Leave(u32),
+    Stop,
     Exit(String),
     End(End),
     /// It ends here, for this reason.

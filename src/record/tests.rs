@@ -1,3 +1,5 @@
+//! What is kept of a recording, where, and what it may cost.
+
 use std::fs;
 
 use super::line::{Line, What};
@@ -6,6 +8,7 @@ use super::*;
 fn shared() -> Arc<Shared> {
     Arc::new(Shared {
         queue: Queue::default(),
+        transport: Transport::Stdio,
         framing: Framing::Raw,
         metrics: Metrics::new(0).unwrap(),
         rooms: AtomicU64::new(0),
@@ -19,6 +22,7 @@ fn options(dir: &std::path::Path) -> Options {
         dir: dir.to_path_buf(),
         most: 1 << 20,
         most_together: 2 << 20,
+        transport: Transport::Stdio,
         framing: Framing::Raw,
     }
 }
@@ -114,6 +118,43 @@ async fn the_oldest_make_way_and_nobody_elses_files_do() {
         .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
         .collect();
     assert_eq!(names, ["b.1.room.jsonl", "c.1.room.jsonl", "notes.jsonl"]);
+}
+
+#[tokio::test]
+async fn what_another_server_writes_does_not_make_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let other = Recorder::new(options(dir.path()), Metrics::new(0).unwrap()).unwrap();
+    let theirs = other.room("theirs", "1");
+    theirs.printed(&vec![b'x'; 900 << 10]);
+    // It is there, and locked, once something of it is written.
+    while recordings(dir.path())
+        .first()
+        .is_none_or(|path| lines(path).len() < 2)
+    {
+        tokio::task::yield_now().await;
+    }
+    let recorder = Recorder::new(options(dir.path()), Metrics::new(0).unwrap()).unwrap();
+    for room in ["a", "b"] {
+        recorder.room(room, "1").printed(&vec![b'x'; 900 << 10]);
+    }
+    recorder.finish().await;
+    let names = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
+    let left: Vec<_> = recordings(dir.path()).iter().map(names).collect();
+    assert_eq!(left, ["b.1.room.jsonl", "theirs.1.room.jsonl"]);
+    drop(theirs);
+    other.finish().await;
+}
+
+#[tokio::test]
+async fn many_small_ones_are_bounded_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = Recorder::new(options(dir.path()), Metrics::new(0).unwrap()).unwrap();
+    for room in 0..1_000 {
+        drop(recorder.room("x", &room.to_string()));
+    }
+    recorder.finish().await;
+    let left = recordings(dir.path()).len();
+    assert!((400..512).contains(&left), "{left}");
 }
 
 #[tokio::test]

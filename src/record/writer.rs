@@ -1,7 +1,7 @@
 //! The thread that writes recordings: their files, and how much they may hold.
 
 use std::collections::{HashMap, VecDeque};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
+use nix::unistd::{AccessFlags, access};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
-use tracing::info;
+use tracing::{debug, info};
 
 use super::line::{Line, What};
 use super::queue::{Entry, Event};
@@ -24,6 +25,8 @@ const NAME: usize = 120;
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_');
 /// Kept free in each recording for the line that says why it ends.
 const LAST_LINE: u64 = 256;
+/// What a file counts for beside its bytes: so that many small ones are bounded, too.
+const EACH: u64 = 4 << 10;
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -49,6 +52,8 @@ struct Open {
     path: PathBuf,
     /// None once it takes no more.
     file: Option<File>,
+    /// [`EACH`] once there is a file.
+    counted: u64,
     bytes: u64,
     over: Arc<AtomicBool>,
     room: String,
@@ -67,6 +72,7 @@ impl Writer {
         // SECURITY: what people said is in there.
         let mut builder = fs::DirBuilder::new();
         builder.recursive(true).mode(0o700).create(&options.dir)?;
+        access(&options.dir, AccessFlags::W_OK | AccessFlags::X_OK)?;
         let mut found = Vec::new();
         for entry in fs::read_dir(&options.dir)? {
             let entry = entry?;
@@ -75,7 +81,7 @@ impl Writer {
                 && ours
                 && data.is_file()
             {
-                found.push((data.mtime(), entry.path(), data.len()));
+                found.push((data.mtime(), entry.path(), data.len() + EACH));
             }
         }
         found.sort();
@@ -119,6 +125,7 @@ impl Writer {
                 let open = Open {
                     path: path.clone(),
                     file: None,
+                    counted: 0,
                     bytes: 0,
                     over,
                     room: head.room.clone(),
@@ -127,7 +134,12 @@ impl Writer {
                 // Never one that is there, nor where a link leads to.
                 let mut how = OpenOptions::new();
                 how.write(true).create_new(true).mode(0o600);
-                open.file = Some(how.open(path).map_err(Stop::Failed)?);
+                let file = how.open(path).map_err(Stop::Failed)?;
+                // For others that record here. Where files cannot be locked there are none.
+                let _ = file.try_lock();
+                open.file = Some(file);
+                open.counted = EACH;
+                self.together += EACH;
                 What::Recording(*head)
             }
             Event::Start(mut start) => {
@@ -141,6 +153,7 @@ impl Writer {
             Event::Err(bytes) => What::Err(String::from_utf8_lossy(&bytes).into_owned()),
             Event::Join(client) => What::Join(client),
             Event::Leave(client) => What::Leave(client),
+            Event::Stop => What::Stop(true),
             Event::Exit(exit) => What::Exit(exit),
             Event::End(end) => What::End(end),
             Event::Cut(why) => {
@@ -149,8 +162,8 @@ impl Writer {
                 return written;
             }
             Event::Close => {
-                if let Some(open) = self.open.remove(&id) {
-                    self.over.push_back((open.path, open.bytes));
+                if let Some(open) = self.open.remove(&id).filter(|open| open.counted > 0) {
+                    self.over.push_back((open.path, open.counted + open.bytes));
                 }
                 return Ok(());
             }
@@ -171,14 +184,12 @@ impl Writer {
         if open.bytes + bytes + spare > self.most && spare > 0 {
             return Err(Stop::Full("it has reached --record-max"));
         }
-        while self.together + bytes > self.most_together && spare > 0 {
-            let Some((oldest, bytes)) = self.over.pop_front() else {
-                return Err(Stop::Full("all together have reached --record-total"));
-            };
-            // One that somebody else has removed has made way, too.
-            let _ = fs::remove_file(&oldest);
-            self.together = self.together.saturating_sub(bytes);
-            info!(file = %oldest.display(), "removed the oldest recording");
+        if self.together + bytes > self.most_together && spare > 0 {
+            make_way(
+                &mut self.over,
+                &mut self.together,
+                self.most_together - bytes.min(self.most_together),
+            )?;
         }
         file.write_all(&self.line).map_err(Stop::Failed)?;
         open.bytes += bytes;
@@ -235,6 +246,53 @@ impl Writer {
         self.digest = Some((program.to_path_buf(), stamp, digest.clone()));
         Some(digest)
     }
+}
+
+/// Removes the oldest until all together are no more than `most`.
+fn make_way(
+    over: &mut VecDeque<(PathBuf, u64)>,
+    together: &mut u64,
+    most: u64,
+) -> Result<(), Stop> {
+    for _ in 0..over.len() {
+        if *together <= most {
+            return Ok(());
+        }
+        let Some((oldest, bytes)) = over.pop_front() else {
+            break;
+        };
+        match remove(&oldest) {
+            Ok(()) => {
+                *together = together.saturating_sub(bytes);
+                info!(file = %oldest.display(), "removed the oldest recording");
+            }
+            Err(error) => {
+                debug!(file = %oldest.display(), %error, "a recording stays");
+                over.push_back((oldest, bytes));
+            }
+        }
+    }
+    match *together <= most {
+        true => Ok(()),
+        false => Err(Stop::Full("all together have reached --record-total")),
+    }
+}
+
+/// Removes a recording, if no other server is writing it. One that is not there has made way, too.
+fn remove(path: &Path) -> io::Result<()> {
+    let mut how = OpenOptions::new();
+    how.read(true);
+    how.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    let removed = how.open(path).and_then(|file| {
+        if let Err(TryLockError::WouldBlock) = file.try_lock() {
+            return Err(io::ErrorKind::ResourceBusy.into());
+        }
+        fs::remove_file(path)
+    });
+    removed.or_else(|error| match error.kind() {
+        io::ErrorKind::NotFound => Ok(()),
+        _ => Err(error),
+    })
 }
 
 /// A name for a file that no room's name can lead out of the directory with, or give to another.

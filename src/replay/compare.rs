@@ -110,6 +110,8 @@ pub(super) struct Cutter {
 enum How {
     Marked(Box<Decoder>),
     Raw(Vec<u8>),
+    /// It cannot be cut any further, and the room ended there.
+    Broken,
 }
 
 impl Cutter {
@@ -151,14 +153,19 @@ impl Cutter {
         match &mut self.how {
             How::Marked(decoder) => {
                 let progress = &mut self.progress;
-                // Nothing is longer than no limit.
-                let _ = decoder.feed(bytes, &mut |event| {
-                    if let Some(message) = message(event) {
-                        *progress += 1;
-                        sink(message);
-                    }
+                let mut next = |message| {
+                    *progress += 1;
+                    sink(message);
+                };
+                let fed = decoder.feed(bytes, &mut |event| {
+                    message(event).into_iter().for_each(&mut next)
                 });
+                if let Err(broken) = fed {
+                    next(raw(format!("<{broken}>").into_bytes()));
+                    self.how = How::Broken;
+                }
             }
+            How::Broken => {}
             How::Raw(partial) => {
                 self.progress += bytes.len();
                 for byte in bytes {
@@ -179,6 +186,7 @@ impl Cutter {
                     sink(message);
                 }
             }),
+            How::Broken => {}
             How::Raw(partial) if partial.is_empty() => {}
             How::Raw(partial) => sink(raw(std::mem::take(partial))),
         }

@@ -13,7 +13,8 @@ use parking_lot::{Condvar, Mutex};
 
 use super::Totals;
 use super::compare::{Cutter, Difference, Message, Side};
-use super::recording::{Given, Life, Step};
+use super::group::{Current, Group};
+use super::recording::{Given, Life, Said, Step};
 use crate::child::Exit;
 use crate::cli::{Pace, Replay};
 use crate::record::line::Framing;
@@ -22,6 +23,16 @@ use crate::record::line::Framing;
 const AHEAD: usize = 64;
 /// Between two looks whether the program has ended, of which nobody is told.
 const GLANCE: Duration = Duration::from_millis(5);
+
+/// What happens to the program, for whoever compares.
+enum Heard {
+    /// It printed this.
+    Bytes(Vec<u8>),
+    /// It prints no more.
+    End,
+    /// It was given all there is, or takes no more.
+    Fed,
+}
 
 /// How far the program has come, for whoever feeds it.
 #[derive(Debug, Default)]
@@ -34,20 +45,22 @@ struct Progress {
 /// Runs the program through `life`; the first difference, if there is one.
 pub(super) fn replay(
     options: &Replay,
+    current: &Current,
     framing: &Framing,
     life: &Life,
     totals: &mut Totals,
 ) -> anyhow::Result<Option<Difference>> {
-    let mut child = start(options, life)?;
-    let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+    let mut group = start(options, current, life)?;
+    let (stdin, stdout) = (group.child.stdin.take(), group.child.stdout.take());
     let stdin = stdin.context("the program has no stdin")?;
     let mut stdout = stdout.context("the program has no stdout")?;
     let (say, heard) = sync_channel(AHEAD);
+    let fed = say.clone();
     thread::spawn(move || read(&mut stdout, &say));
     let progress = Arc::new(Progress::default());
     let began = Instant::now();
     let result = thread::scope(|scope| {
-        scope.spawn(|| feed(stdin, &life.steps, options.pace, began, &progress));
+        scope.spawn(|| feed(stdin, fed, &life.steps, options.pace, began, &progress));
         let mut comparison = Comparison {
             options,
             life,
@@ -55,15 +68,15 @@ pub(super) fn replay(
             same: 0,
             began,
             last: began,
+            is_fed: false,
             difference: None,
         };
-        let result = comparison.run(&heard, &mut child, &progress);
+        let result = comparison.run(&heard, &mut group.child, &progress);
         totals.messages += comparison.same;
         // Also wakes the feeder, perhaps from a write.
         progress.state.lock().1 = true;
         progress.news.notify_all();
-        let _ended_already = child.kill();
-        let _reaped = child.wait();
+        drop((heard, group));
         result
     });
     let given = life.steps.iter().map(|step| match &step.what {
@@ -74,11 +87,11 @@ pub(super) fn replay(
     result
 }
 
-fn start(options: &Replay, life: &Life) -> anyhow::Result<Child> {
+fn start(options: &Replay, current: &Current, life: &Life) -> anyhow::Result<Group> {
     let mut command = Command::new(&options.program);
     command.args(&options.args).envs(&life.env);
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
-    command.spawn().map_err(|error| {
+    current.start(&mut command).map_err(|error| {
         let program = crate::cli::shown(&options.program);
         match error.kind() {
             ErrorKind::NotFound => {
@@ -90,50 +103,61 @@ fn start(options: &Replay, life: &Life) -> anyhow::Result<Child> {
 }
 
 /// Hands over what is printed; nothing more comes when the sender is gone.
-fn read(stdout: &mut impl Read, say: &SyncSender<Vec<u8>>) {
+fn read(stdout: &mut impl Read, say: &SyncSender<Heard>) {
     let mut buffer = vec![0; 64 << 10];
     loop {
         match stdout.read(&mut buffer) {
-            Ok(0) => return,
+            Ok(0) => break,
             Ok(read) => {
                 let bytes = buffer.get(..read).unwrap_or_default().to_vec();
-                if say.send(bytes).is_err() {
+                if say.send(Heard::Bytes(bytes)).is_err() {
                     return;
                 }
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(_) => return,
+            Err(_) => break,
         }
     }
+    // Nobody hears it who has heard enough.
+    let _ = say.send(Heard::End);
 }
 
-/// Gives the program its input, each step in its time.
-fn feed(mut stdin: ChildStdin, steps: &[Step], pace: Pace, began: Instant, progress: &Progress) {
+/// Gives the program its input, each step behind what it had said before, and in its time.
+fn feed(
+    stdin: ChildStdin,
+    fed: SyncSender<Heard>,
+    steps: &[Step],
+    pace: Pace,
+    began: Instant,
+    progress: &Progress,
+) {
+    let mut stdin = Some(stdin);
     for step in steps {
         let mut state = progress.state.lock();
-        match pace {
-            Pace::AsAnswered => {
-                while state.0 < step.after && !state.1 {
-                    progress.news.wait(&mut state);
-                }
-            }
-            Pace::Times(speed) => {
-                let due = began + seconds(step.at / speed);
-                while !state.1 && !progress.news.wait_until(&mut state, due).timed_out() {}
-            }
+        if let Pace::Times(speed) = pace {
+            let due = began + seconds(step.at / speed);
+            while !state.1 && !progress.news.wait_until(&mut state, due).timed_out() {}
+        }
+        while state.0 < step.after && !state.1 {
+            progress.news.wait(&mut state);
         }
         if state.1 {
             return;
         }
         drop(state);
-        match &step.what {
+        match (&step.what, &mut stdin) {
             // A program that takes no more is one that is compared to its end.
-            Given::Bytes(bytes) if stdin.write_all(bytes).is_err() => break,
-            Given::Bytes(_) => {}
-            Given::End => return,
+            (Given::Bytes(bytes), Some(open)) => {
+                if open.write_all(bytes).is_err() {
+                    break;
+                }
+            }
+            (Given::Bytes(_), None) => {}
+            (Given::End, open) => *open = None,
         }
     }
-    // Its input stays open until all is compared: in the recording it did not end.
+    let _ = fed.send(Heard::Fed);
+    // Its input stays open until all is compared, unless it ended in the recording.
     let mut state = progress.state.lock();
     while !state.1 {
         progress.news.wait(&mut state);
@@ -155,31 +179,33 @@ struct Comparison<'a> {
     began: Instant,
     /// When the program last said something.
     last: Instant,
+    /// Whether it was given all there is.
+    is_fed: bool,
     difference: Option<Difference>,
 }
 
 impl Comparison<'_> {
     fn run(
         &mut self,
-        heard: &Receiver<Vec<u8>>,
+        heard: &Receiver<Heard>,
         child: &mut Child,
         progress: &Progress,
     ) -> anyhow::Result<Option<Difference>> {
         loop {
             // How it ended by itself counts; that the server ended it does not, nor what it would
             // have said then.
-            let to_the_end = self.exit().is_some();
-            if self.same >= self.life.messages.len() && !to_the_end {
+            if self.is_fed && self.has_said_all() && self.exit().is_none() {
                 return Ok(None);
             }
             let wait = self.deadline().saturating_duration_since(Instant::now());
             match heard.recv_timeout(wait) {
-                Ok(bytes) => {
+                Ok(Heard::Bytes(bytes)) => {
                     self.last = Instant::now();
                     self.take(|cutter, sink| cutter.feed(&bytes, sink));
                 }
-                Err(RecvTimeoutError::Timeout) => return Ok(Some(self.silent())),
-                Err(RecvTimeoutError::Disconnected) => {
+                Ok(Heard::Fed) => self.is_fed = true,
+                Err(RecvTimeoutError::Timeout) => return Ok(self.silent()),
+                Ok(Heard::End) | Err(RecvTimeoutError::Disconnected) => {
                     self.take(|cutter, sink| cutter.finish(sink));
                     if self.difference.is_some() {
                         return Ok(self.difference.take());
@@ -233,6 +259,10 @@ impl Comparison<'_> {
         });
     }
 
+    fn has_said_all(&self) -> bool {
+        self.same >= self.life.messages.len()
+    }
+
     /// How the program ended by itself, in the recording.
     fn exit(&self) -> Option<&str> {
         own_exit(self.life)
@@ -258,32 +288,34 @@ impl Comparison<'_> {
     }
 
     /// It should have said more, or ended.
-    fn silent(&self) -> Difference {
+    fn silent(&mut self) -> Option<Difference> {
         let within = self.options.timeout;
-        match (self.life.messages.get(self.same), self.exit()) {
-            (None, Some(exit)) => Difference::Exit {
-                recorded: exit.to_owned(),
-                came: format!("it still runs, after {within:?} more"),
-            },
-            (said, _) => self.missing(said, format!("silent for {within:?} more")),
+        // The begin of a message is more than none.
+        self.take(|cutter, sink| cutter.finish(sink));
+        if self.difference.is_some() {
+            return self.difference.take();
         }
+        if let Some(said) = self.life.messages.get(self.same) {
+            return Some(self.missing(said, format!("silent for {within:?} more")));
+        }
+        // What it does not read it did not need.
+        let recorded = self.exit()?.to_owned();
+        let came = format!("it still runs, after {within:?} more");
+        Some(Difference::Exit { recorded, came })
     }
 
-    fn missing(&self, said: Option<&super::recording::Said>, why: String) -> Difference {
+    fn missing(&self, said: &Said, why: String) -> Difference {
         Difference::Message {
             number: self.same + 1,
-            at: said.map(|said| said.at),
-            recorded: match said {
-                Some(said) => Side::Message(said.message.clone()),
-                None => Side::Nothing("nothing was recorded".into()),
-            },
+            at: Some(said.at),
+            recorded: Side::Message(said.message.clone()),
             came: Side::Nothing(why),
         }
     }
 
     /// It prints nothing more.
     fn ended(&self, child: &mut Child) -> anyhow::Result<Option<Difference>> {
-        let deadline = self.deadline();
+        let deadline = Instant::now() + self.options.timeout;
         let status = loop {
             match child.try_wait()? {
                 None if Instant::now() < deadline => thread::sleep(GLANCE),
@@ -295,24 +327,30 @@ impl Comparison<'_> {
             None => "its output ended, and it still runs".to_owned(),
         };
         if let Some(said) = self.life.messages.get(self.same) {
-            return Ok(Some(
-                self.missing(Some(said), format!("the program: {came}")),
-            ));
+            return Ok(Some(self.missing(said, format!("the program: {came}"))));
         }
-        Ok(match self.exit() {
-            Some(recorded) if recorded != came => Some(Difference::Exit {
-                recorded: recorded.to_owned(),
-                came,
-            }),
-            _ => None,
-        })
+        let input_ended = self.life.steps.iter().any(|step| step.what == Given::End);
+        let recorded = match self.exit() {
+            Some(exit) if exit == came => return Ok(None),
+            Some(exit) => exit,
+            // Nobody knows whether it would have.
+            None if self.life.exit.is_some() || input_ended || status.is_none() => return Ok(None),
+            None => "it went on running",
+        };
+        Ok(Some(Difference::Exit {
+            recorded: recorded.to_owned(),
+            came,
+        }))
     }
 }
 
-/// The status of a program that ended by itself.
+/// How a program ended by itself: by none of the signals that somebody sends.
 fn own_exit(life: &Life) -> Option<&str> {
-    let exit = life.exit.as_deref();
-    exit.filter(|exit| exit.starts_with("exit "))
+    const SENT: [&str; 5] = ["HUP", "INT", "QUIT", "KILL", "TERM"];
+    let exit = life.exit.as_deref()?;
+    let signal = exit.strip_prefix("signal ");
+    let is_own = exit.starts_with("exit ") || signal.is_some_and(|name| !SENT.contains(&name));
+    is_own.then_some(exit)
 }
 
 fn exit(status: ExitStatus) -> Exit {

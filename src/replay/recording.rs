@@ -7,13 +7,15 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
+use serde::Deserialize;
 
 use super::compare::{Cutter, Message};
-use crate::record::line::{self, Framing, Line, VERSION, What};
+use crate::record::line::{self, Framing, Line, Transport, VERSION, What};
 
 /// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct Recording {
+    pub(super) transport: Transport,
     pub(super) framing: Framing,
     pub(super) lives: Vec<Life>,
     /// Whether it goes on until the end of the room.
@@ -28,7 +30,7 @@ pub(super) struct Life {
     pub(super) steps: Vec<Step>,
     /// What it said.
     pub(super) messages: Vec<Said>,
-    /// How it ended; none if that was not recorded.
+    /// How it ended; none if that was not recorded, or the server's doing.
     pub(super) exit: Option<String>,
 }
 
@@ -56,11 +58,49 @@ pub(super) struct Said {
     pub(super) message: Message,
 }
 
+/// What of a recording would be replayed, life by life: for whoever checks how it is read.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Outline {
+    /// All that each program was given, and how it ended.
+    pub lives: Vec<(Vec<u8>, Option<String>)>,
+    /// Whether it goes on until the end of the room.
+    pub is_whole: bool,
+}
+
+/// The outline of what is in a file; none where it is refused.
+pub fn outline(file: &[u8]) -> Option<Outline> {
+    let recording = Recording::parse(file).ok()?;
+    let lives = recording.lives.into_iter().map(|life| {
+        let given = life.steps.into_iter().flat_map(|step| match step.what {
+            Given::Bytes(bytes) => bytes,
+            Given::End => Vec::new(),
+        });
+        (given.collect(), life.exit)
+    });
+    Some(Outline {
+        lives: lives.collect(),
+        is_whole: recording.is_whole,
+    })
+}
+
 /// A life that is being read.
 struct Reading {
     life: Life,
     began: f64,
     cutter: Cutter,
+    /// The server ends it: what it does from now on is not its own doing.
+    is_stopped: bool,
+}
+
+/// The first line of any version.
+#[derive(Deserialize)]
+struct AnyHead {
+    recording: AnyVersion,
+}
+
+#[derive(Deserialize)]
+struct AnyVersion {
+    version: u32,
 }
 
 impl Recording {
@@ -72,7 +112,7 @@ impl Recording {
 
     pub(super) fn parse(mut lines: impl BufRead) -> anyhow::Result<Recording> {
         let mut text = Vec::new();
-        let mut framing = None;
+        let mut head = None;
         let mut lives = Vec::new();
         let mut reading: Option<Reading> = None;
         let mut is_whole = false;
@@ -83,25 +123,21 @@ impl Recording {
             if !text.ends_with(b"\n") {
                 break;
             }
+            if number == 1 {
+                check_version(&text)?;
+            }
             let Line { at, what } = match serde_json::from_slice(&text) {
                 Ok(line) => line,
                 Err(_) if number == 1 => bail!("it is not a recording of --record"),
                 Err(error) => return Err(anyhow!("line {number}: {error}")),
             };
             match (what, &mut reading) {
-                (What::Recording(head), _) if head.version == VERSION => {
-                    framing = Some(head.framing);
+                (What::Recording(told), _) if number == 1 => {
+                    head = Some((told.transport, told.framing));
                 }
-                (What::Recording(head), _) => {
-                    bail!(
-                        "its form is version {}, and this is {VERSION}",
-                        head.version
-                    )
-                }
+                (What::Recording(_), _) => bail!("line {number}: another recording begins"),
                 (What::Start(start), _) => {
-                    let framing = framing
-                        .as_ref()
-                        .context("it does not begin with its room")?;
+                    let (_, framing) = head.as_ref().context("it does not begin with its room")?;
                     lives.extend(reading.take().map(Reading::end));
                     let life = Life {
                         env: start.env,
@@ -111,6 +147,7 @@ impl Recording {
                         life,
                         began: at,
                         cutter: Cutter::new(framing),
+                        is_stopped: false,
                     });
                 }
                 (What::Cut(_), _) => {
@@ -128,11 +165,24 @@ impl Recording {
         if lives.is_empty() {
             bail!("no program runs in it");
         }
+        let (transport, framing) = head.context("it does not begin with its room")?;
         Ok(Recording {
-            framing: framing.context("it does not begin with its room")?,
+            transport,
+            framing,
             lives,
             is_whole,
         })
+    }
+}
+
+/// Refuses what is no recording, or of another form, which this may not be able to read.
+fn check_version(line: &[u8]) -> anyhow::Result<()> {
+    let Ok(head) = serde_json::from_slice::<AnyHead>(line) else {
+        bail!("it is not a recording of --record");
+    };
+    match head.recording.version {
+        VERSION => Ok(()),
+        other => bail!("its form is version {other}, and this server reads {VERSION}"),
     }
 }
 
@@ -140,6 +190,9 @@ impl Reading {
     /// `None` is base64 that is none.
     fn add(&mut self, at: f64, what: What) -> Option<()> {
         let at = (at - self.began).max(0.0);
+        if self.is_stopped {
+            return Some(());
+        }
         match what {
             What::In(text) => self.given(at, text.into_bytes()),
             What::In64(text) => self.given(at, line::decoded(&text)?),
@@ -147,9 +200,8 @@ impl Reading {
             What::Out64(text) => self.printed(at, &line::decoded(&text)?),
             What::Back(bytes) => self.take_back(bytes),
             What::Eof(_) => self.step(at, Given::End),
-            What::Exit(exit) => {
-                self.life.exit = Some(exit);
-            }
+            What::Stop(_) => self.is_stopped = true,
+            What::Exit(exit) => self.life.exit = Some(exit),
             _ => {}
         }
         Some(())

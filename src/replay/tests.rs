@@ -1,3 +1,5 @@
+//! What a recording means, which are refused, and what is the same.
+
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
@@ -8,7 +10,7 @@ use super::*;
 use crate::cli::Pace;
 use crate::record::line::Framing;
 
-const HEAD: &str = r#"{"at":0,"recording":{"version":1,"room":"x","began":"","server":"","framing":{"lines":{"delimiters":[10],"strip_cr":true}}}}
+const HEAD: &str = r#"{"at":0,"recording":{"version":1,"room":"x","began":"","server":"","transport":"stdio","framing":{"lines":{"delimiters":[10],"strip_cr":true}}}}
 {"at":1,"start":{"pid":1,"program":"","sha256":null,"args":[],"env":{"ROOM":"x"},"env_names":[]}}
 "#;
 
@@ -73,6 +75,12 @@ fn what_is_no_recording_is_refused_with_a_word_on_where() {
         ("\0\n", "not a recording"),
         ("{\"at\":0,\"start\":{}}\n", "not a recording"),
         (&HEAD.replace("\"version\":1", "\"version\":9"), "version 9"),
+        ("{\"at\":0,\"recording\":{\"version\":2}}\n", "version 2"),
+        (
+            "{\"at\":0,\"recording\":{\"version\":1}}\n",
+            "not a recording",
+        ),
+        (&HEAD.repeat(2), "line 3: another recording"),
         (&format!("{HEAD}{{\"at\":1,\"in64\":\"?\"}}\n"), "line 3"),
         (&format!("{HEAD}nonsense\n"), "line 3"),
     ] {

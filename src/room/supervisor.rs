@@ -262,6 +262,9 @@ impl Supervisor<'_> {
         room.close_clients(end.close.clone());
         pumps.stop_input().await;
         room.set_terminal(None);
+        if !exited {
+            room.transcript.stopped();
+        }
         life.stop();
         let exit = life.gone().await;
         room.pid.store(0, Relaxed);

@@ -86,6 +86,13 @@ impl Transcript {
         }
     }
 
+    /// The child is about to be ended by signals, and all that it started.
+    pub(super) fn stopped(&self) {
+        if let Some(recording) = &self.0 {
+            recording.stopped();
+        }
+    }
+
     /// The child and all it started are gone.
     pub(super) fn exited(&self, exit: Exit) {
         if let Some(recording) = &self.0 {

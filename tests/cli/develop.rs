@@ -30,7 +30,12 @@ pub(super) const FORMS: &[(&str, Holds)] = &[
 ];
 
 /// What is refused.
-pub(super) const BAD: &[&str] = &["--record-max 0", "--record-total much"];
+pub(super) const BAD: &[&str] = &[
+    "--record-max 0",
+    "--record-total much",
+    "--record-max 4095",
+    "--record-total 65535",
+];
 
 #[test]
 fn a_path_is_watched_for_each_time_it_is_said() {

@@ -36,6 +36,7 @@ mod proxy_protocol;
 mod quickstart;
 mod record;
 mod refusals;
+mod replay;
 mod seeing;
 mod signals;
 mod stage;

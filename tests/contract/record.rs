@@ -43,7 +43,7 @@ fn lines(path: &Path) -> Vec<Value> {
 }
 
 /// All text of one kind, put together.
-fn all(lines: &[Value], kind: &str) -> String {
+fn all_text(lines: &[Value], kind: &str) -> String {
     lines
         .iter()
         .filter_map(|line| line[kind].as_str())
@@ -65,14 +65,15 @@ async fn what_goes_in_and_out_is_written_down_with_times() {
     let line = format!("--joinmsg come --record {} puppet echo", rooms.display());
     let server = serve(line).await;
     let door = server.door("/x?token=secret");
-    let mut ann = door.header("Cookie", "session=secret").join().await;
+    let door = door.header("Cookie", "session=secret");
+    let mut ann = door.header("Authorization", "Bearer secret").join().await;
     ann.hears("come").await;
     ann.says("héllo").await;
     ann.hears("héllo").await;
     ann.leaves().await;
     let lines = recorded(&rooms, "x").await;
-    assert_eq!(all(&lines, "in"), "come\nhéllo\n");
-    assert_eq!(all(&lines, "out"), "come\nhéllo\n");
+    assert_eq!(all_text(&lines, "in"), "come\nhéllo\n");
+    assert_eq!(all_text(&lines, "out"), "come\nhéllo\n");
     let order = [
         "recording",
         "start",
@@ -125,9 +126,9 @@ async fn bytes_that_are_no_text_and_stderr_are_written_down_too() {
     ann.hears_bytes(b"\xff\0").await;
     ann.hears_close(1011, "exit 3").await;
     let lines = recorded(dir.path(), "café").await;
-    assert_eq!(all(&lines, "out64"), "/wAK");
-    assert_eq!(all(&lines, "err"), "careful");
-    assert_eq!(all(&lines, "exit"), "exit 3");
+    assert_eq!(all_text(&lines, "out64"), "/wAK");
+    assert_eq!(all_text(&lines, "err"), "careful");
+    assert_eq!(all_text(&lines, "exit"), "exit 3");
     let end = &lines[position(&lines, "end")]["end"];
     assert_eq!(end, &serde_json::json!({"code": 1011, "reason": "exit 3"}));
 }
@@ -197,6 +198,93 @@ async fn a_disk_that_fails_costs_recordings_and_is_told_once() {
     let complaints = server.complaints();
     assert_eq!(complaints.len(), 1, "{complaints:?}");
     assert!(complaints[0].contains("a recording was cut short"));
+}
+
+/// The recorder has less to do than the room, or none of it is recorded any more.
+#[tokio::test]
+async fn a_flood_that_is_recorded_is_heard_whole() {
+    let dir = temporary();
+    let line = format!(
+        "--record {} puppet wait then flood 300000",
+        dir.path().display()
+    );
+    let server = serve(line).await;
+    let (mut ann, mut bob) = (server.join("/x").await, server.join("/x").await);
+    ann.says("go").await;
+    let all = || (1..=300_000).map(|n| n.to_string());
+    tokio::join!(ann.hears_all_of(all()), bob.hears_all_of(all()));
+    ann.hears_close(1000, "exit 0").await;
+    let lines = recorded(dir.path(), "x").await;
+    let cut = lines.iter().any(|line| !line["cut"].is_null());
+    let expected: String = all().map(|n| n + "\n").collect();
+    assert!(cut || all_text(&lines, "out") == expected);
+}
+
+#[tokio::test]
+async fn what_a_killed_server_has_seen_is_there() {
+    let dir = temporary();
+    let line = format!("--record {} puppet echo", dir.path().display());
+    let server = serve(line).await;
+    let mut ann = server.join("/x").await;
+    ann.says("hello").await;
+    ann.hears("hello").await;
+    let path = find(dir.path(), "x").unwrap();
+    while all_text(&lines(&path), "out") != "hello\n" {
+        tokio::task::yield_now().await;
+    }
+    server.signal(nix::sys::signal::Signal::SIGKILL);
+    server.ends().await;
+    let lines = lines(&path);
+    assert_eq!(all_text(&lines, "in"), "hello\n", "{lines:?}");
+}
+
+#[tokio::test]
+async fn that_a_program_is_ended_by_signals_is_written_down() {
+    let dir = temporary();
+    let line = format!(
+        "--stop-eof 0.1 --stop-grace 0.1 --record {} puppet print here then deaf",
+        dir.path().display()
+    );
+    let server = serve(line).await;
+    let mut ann = server.join("/x").await;
+    ann.hears("here").await;
+    ann.leaves().await;
+    let lines = recorded(dir.path(), "x").await;
+    let order = ["eof", "stop", "exit", "end"].map(|kind| position(&lines, kind));
+    assert!(order.is_sorted(), "{lines:?}");
+    assert_eq!(lines[position(&lines, "exit")]["exit"], "signal TERM");
+}
+
+#[tokio::test]
+async fn recordings_among_watched_files_are_no_change() {
+    let dir = temporary();
+    let game = dir.path().join("game");
+    std::fs::write(&game, "#!/bin/sh\nexec cat\n").unwrap();
+    std::fs::set_permissions(&game, PermissionsExt::from_mode(0o755)).unwrap();
+    let path = dir.path().display();
+    let server = serve(format!("--watch {path} --record {path}/rooms {path}/game")).await;
+    for room in ["x", "y", "z"] {
+        let mut ann = server.join(&format!("/{room}")).await;
+        ann.says("hello").await;
+        ann.hears("hello").await;
+        ann.leaves().await;
+        recorded(&dir.path().join("rooms"), room).await;
+    }
+    let changed = server.log().iter().any(|line| line.contains("has changed"));
+    assert!(!changed);
+}
+
+#[tokio::test]
+async fn recordings_are_not_served_as_files() {
+    let dir = temporary();
+    let path = dir.path().display();
+    std::os::unix::fs::symlink(dir.path(), dir.path().join("link")).unwrap();
+    for rooms in ["", "/rooms", "/link/rooms/new"] {
+        let output = fails(format!("--staticdir {path} --record {path}{rooms} cat")).await;
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{told}");
+        assert!(told.contains("is inside --staticdir"), "{told}");
+    }
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! A disk that is full under the log.
+//! A disk that is full under the log, and under recordings.
 
 use crate::harness::{given, temporary};
 use crate::skip_unless;
@@ -53,6 +53,35 @@ async fn a_full_disk_under_the_log_stops_nobody_and_the_log_says_how_much_it_lac
     server.join("/space").await.leaves().await;
     let told = server.logged("log lines were lost").await;
     assert!(told["lines"].as_u64() > Some(0), "{told}");
+    ann.leaves().await;
+    start.is_back(&server).await;
+}
+
+#[tokio::test]
+async fn a_full_disk_under_recordings_costs_no_room_a_message() {
+    let disk = Disk::mount();
+    skip_unless!(disk.is_some(), "only root can mount a small disk");
+    let disk = disk.unwrap();
+    let rooms = disk.0.path().join("rooms");
+    let line = format!("{SOON} --record {} puppet echo", rooms.display());
+    let (server, start) = begin_with(given(line)).await;
+    let mut ann = server.join("/x").await;
+    let texts: Vec<String> = (0..300)
+        .map(|n| format!("{n} {}", "x".repeat(1_000)))
+        .collect();
+    ann.says_all_of(texts.clone()).await;
+    ann.hears_all_of(texts).await;
+    let told = server.logged("a recording was cut short").await;
+    assert!(
+        told["why"].as_str().unwrap().contains("No space left"),
+        "{told}"
+    );
+    // Whoever comes later is not recorded either, and nobody notices.
+    let mut bob = server.join("/y").await;
+    bob.says("hello").await;
+    bob.hears("hello").await;
+    assert_eq!(server.complaints().len(), 1);
+    bob.leaves().await;
     ann.leaves().await;
     start.is_back(&server).await;
 }
