@@ -9,6 +9,7 @@ mod chance;
 mod children;
 mod closed;
 mod compressed;
+mod console;
 mod crowd;
 mod directed;
 mod echo;
@@ -45,7 +46,7 @@ use scenario::{Bench, Scenario};
 
 /// All of them, in the order of the table. One more is one more entry here and its bars in
 /// `bench/bars.json`.
-const SCENARIOS: [Scenario; 13] = [
+const SCENARIOS: [Scenario; 14] = [
     echo::SCENARIO,
     closed::ROOMS,
     fanout::FLOOD,
@@ -59,6 +60,7 @@ const SCENARIOS: [Scenario; 13] = [
     rooms::SCENARIO,
     idle::SCENARIO,
     start::SCENARIO,
+    console::SCENARIO,
 ];
 
 fn main() -> ExitCode {

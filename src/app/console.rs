@@ -45,7 +45,7 @@ fn make() -> anyhow::Result<String> {
 }
 
 /// Tells the console where the public door is, and gives what a browser opens to see it; with the token, if
-/// we made it. None over a unix socket alone.
+/// we made it: it is told nowhere else.
 pub(super) fn place(
     config: &Config,
     console: &mut Option<Console>,
@@ -65,13 +65,14 @@ pub(super) fn place(
         ),
         false => (admin, false, ""),
     };
-    let address = listeners.iter().find_map(Listener::tcp_address)?;
-    let scheme = if secure { "https" } else { "http" };
-    let host = super::greeting::here(address);
     // Behind the #, where no server and no log of a proxy sees it.
     let token = console.made.as_ref().map(|token| format!("#token={token}"));
-    Some(format!(
-        "{scheme}://{host}{base}/console{}",
-        token.unwrap_or_default()
-    ))
+    let path = format!("{base}/console{}", token.unwrap_or_default());
+    let Some(address) = listeners.iter().find_map(Listener::tcp_address) else {
+        let socket = listeners.first()?;
+        return Some(format!("{path} over {socket}"));
+    };
+    let scheme = if secure { "https" } else { "http" };
+    let host = super::greeting::here(address);
+    Some(format!("{scheme}://{host}{path}"))
 }

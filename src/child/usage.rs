@@ -76,11 +76,19 @@ impl Gauge {
     /// What it uses, as of two seconds ago at the longest; none when it is gone, or the system
     /// does not tell.
     pub fn usage(&self) -> Option<Usage> {
+        self.usage_as_of().map(|(_, usage)| usage)
+    }
+
+    /// The same, and when the system was asked.
+    pub fn usage_as_of(&self) -> Option<(Instant, Usage)> {
         let last = *self.last.lock();
-        match last {
-            Some((at, usage)) if at.elapsed() < FRESH => Some(usage),
-            _ => self.look(|sum| sum.processes >= Some(MOST as u64)),
+        if let Some((at, usage)) = last
+            && at.elapsed() < FRESH
+        {
+            return Some((at, usage));
         }
+        self.look(|sum| sum.processes >= Some(MOST as u64))?;
+        *self.last.lock()
     }
 
     /// What it uses now; or less, once a sum is enough.

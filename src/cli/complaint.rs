@@ -13,8 +13,11 @@ use super::{Exit, shown};
 const LONGEST_ADVICE: usize = 120;
 const SEE_HELP: &str = "see `scalesocket --help`";
 
+const TOKEN: &str =
+    "`--admin-token-file FILE`, because others on this machine can read a command line";
+
 /// What people write who know another program of this kind, and what it is here.
-const ELSEWHERE: [(&str, &str); 13] = [
+const ELSEWHERE: [(&str, &str); 15] = [
     ("--port", "`--addr 0.0.0.0:PORT`"),
     ("-p", "`--addr 0.0.0.0:PORT`"),
     ("--address", "`--addr ADDRESS:PORT`"),
@@ -28,6 +31,8 @@ const ELSEWHERE: [(&str, &str); 13] = [
     ("--dir", "`--staticdir DIR`"),
     ("--sameorigin", "`--same-origin`"),
     ("--maxforks", "`--maxrooms N`"),
+    ("--admin-token", TOKEN),
+    ("--console-token", TOKEN),
 ];
 
 /// What came of words of the command line: help, version, or a refusal.

@@ -9,6 +9,7 @@ mod act;
 mod overview;
 mod page;
 mod room;
+mod sampler;
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,12 +20,15 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use http::header;
+use http::{StatusCode, header};
+use http_body::Body as _;
 use ring::digest::{SHA256, digest};
+use serde_json::json;
 
 use super::Door;
-use super::answer::Denied;
-use overview::Sampler;
+use super::answer::{Denied, json_response};
+use crate::room::Room;
+use sampler::Sampler;
 
 /// Longest body of an action: a message in hexadecimal digits.
 const BODY: usize = 4 << 20;
@@ -105,6 +109,16 @@ fn hash(bytes: &[u8]) -> [u8; 32] {
     hash
 }
 
+/// The room of a path. No path can name `.` or `..`, which whoever asks takes for ways in a tree: they are
+/// `~.` and `~..` here, where no other name begins so but those of isolated clients, which are numbers.
+fn find(door: &Door, name: &str) -> Option<Arc<Room>> {
+    door.rooms.get(match name {
+        "~." => ".",
+        "~.." => "..",
+        name => name,
+    })
+}
+
 /// The page, and all that it asks.
 pub(super) fn routes(console: &Console, door: &Arc<Door>) -> Router<Arc<Door>> {
     let mut routes = Router::new()
@@ -131,6 +145,12 @@ pub(super) fn routes(console: &Console, door: &Arc<Door>) -> Router<Arc<Door>> {
 async fn known_only(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
     let console = door.options.console.as_ref();
     if console.is_some_and(|console| console.knows(&request)) {
+        // Said before anybody sends it; of a body that does not tell its length so much is read.
+        if request.body().size_hint().lower() > BODY as u64 {
+            let message = format!("an action takes {BODY} bytes at the most");
+            let body = json!({ "error": "bad_request", "message": message });
+            return json_response(StatusCode::PAYLOAD_TOO_LARGE, &body);
+        }
         return next.run(request).await;
     }
     let denied = Denied::Console;

@@ -14,6 +14,7 @@ use super::live::{Order, Phase, Room};
 use super::outgoing::Outgoing;
 use super::rooms::Rooms;
 use super::tap::{Seen, Way, Whom};
+use crate::child::Usage;
 use crate::frame::{Audience, Event, Kind};
 use crate::ws::codec;
 
@@ -95,6 +96,12 @@ impl Room {
     /// When the room was opened.
     pub fn opened(&self) -> Instant {
         self.opened
+    }
+
+    /// What the program uses, as of when the system was asked, two seconds ago at the longest.
+    pub fn usage_as_of(&self) -> Option<(Instant, Usage)> {
+        let gauge = self.gauge.lock().clone();
+        gauge.and_then(|gauge| gauge.usage_as_of())
     }
 
     /// The room at a glance.

@@ -109,4 +109,6 @@ def secrets(directory):
         check=True, capture_output=True,
     )  # fmt: skip
     tokens.write_text("a secret that signs the tokens of the tests\n")
-    return [f"--tls-cert={chain}", f"--tls-key={key}", f"--tls-client-ca={chain}", f"--auth-jwt={tokens}"]
+    (directory / "console").write_text("the token of the tests' console\n".replace(" ", "-"))
+    console = f"--admin-token-file={directory / 'console'}"
+    return [console, f"--tls-cert={chain}", f"--tls-key={key}", f"--tls-client-ca={chain}", f"--auth-jwt={tokens}"]

@@ -95,7 +95,7 @@ def test_probes_and_ports_lead_to_where_it_listens(container, spec):
 
 
 # Flags that name files, which somebody must have mounted.
-FILES = ("--tls-cert", "--tls-key", "--tls-client-ca", "--auth-jwt", "--peer-secret-file")
+FILES = ("--tls-cert", "--tls-key", "--tls-client-ca", "--auth-jwt", "--peer-secret-file", "--admin-token-file")
 
 
 @pytest.mark.parametrize(("container", "spec"), ALL)

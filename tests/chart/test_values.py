@@ -89,6 +89,10 @@ def test_helm_finds_nothing_to_say(values):
         ("auth.jwt.leeway=5", "does nothing without keys"),
         ("auth.copy={x-user}", "do nothing without auth.url"),
         ("auth.url=http://auth/", "add --same-origin"),
+        ("console.write=true", "do nothing without console.enabled"),
+        ("console.existingSecret=x", "do nothing without console.enabled"),
+        ("server.extraArgs={--console}", "value of its own"),
+        ("server.extraArgs={--admin-token-file=/x}", "value of its own"),
         ("auth.url=http://auth/,gateway.enabled=true,server.extraArgs={--same-origin}", "to gateway.extraArgs"),
         ("auth.jwt.existingSecret=x,auth.jwt.cookie=y", "to server.extraArgs"),
         ("program.mode=connect,program.port=1,program.limits.memory=1GiB", "program.resources"),
@@ -119,6 +123,7 @@ def test_contradictions_are_refused_with_what_to_do(flags, words):
         ("cluster.enabled=false", "protects nothing"),
         ("rbac.create=false", "no pod becomes ready"),
         ("tls.existingSecret=x,ingress.enabled=true", "backend-protocol=HTTPS"),
+        ("console.enabled=true,networkPolicy.enabled=false", "reads its token"),
         ("tls.existingSecret=x,httpRoute.enabled=true", "BackendTLSPolicy"),
     ],
 )
@@ -130,6 +135,13 @@ def test_notes_warn(flags, warning):
 def test_what_has_no_cookies_needs_no_pages():
     render.helm(None, "--set", "auth.url=http://auth/,auth.forward={authorization}")
     render.helm(None, "--set", "auth.jwt.existingConfigMap=keys")
+
+
+def test_notes_lead_to_the_console():
+    assert "console" not in render.notes(None)
+    assert "in the pod's log" in render.notes(None, "--set", "console.enabled=true")
+    text = render.notes(None, "--set", "console.enabled=true,console.existingSecret=operators")
+    assert "in the Secret operators" in text and "http://127.0.0.1:9090/console" in text
 
 
 def test_notes_lead_through_tls_and_below_the_base_path():

@@ -96,10 +96,18 @@ fn an_unknown_option_before_any_program_is_named_with_the_nearest_known_one() {
         ("-p 9000 cat", "`--addr 0.0.0.0:PORT`"),
         ("--sslcert x cat", "`--tls-cert FILE`"),
         ("--dir public cat", "`--staticdir DIR`"),
+        (
+            "--console --admin-token 0123456789abcdef cat",
+            "`--admin-token-file FILE`, because others on this machine can read a command line",
+        ),
+        (
+            "--console --admin-token=0123456789abcdef cat",
+            "`--admin-token-file FILE`, because others on this machine can read a command line",
+        ),
     ] {
         let sentence = refused(line);
         assert!(
-            sentence.ends_with(&format!("here it is {ours}")),
+            sentence.ends_with(&format!("here it is {ours}")) && !sentence.contains("0123"),
             "{sentence}"
         );
     }

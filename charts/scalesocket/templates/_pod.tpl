@@ -112,6 +112,14 @@ annotations:
 - --auth-timeout={{ int .timeout }}s
 {{- end }}
 {{- end }}
+{{- with $v.console }}
+{{- if .enabled }}
+- --console{{ if .write }}=write{{ end }}
+{{- if .existingSecret }}
+- --admin-token-file=/etc/scalesocket/console/{{ .key }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{/* What of the door is in files. */}}
@@ -130,6 +138,11 @@ annotations:
 {{- if or $v.auth.jwt.existingSecret $v.auth.jwt.existingConfigMap }}
 - name: jwt
   mountPath: /etc/scalesocket/jwt
+  readOnly: true
+{{- end }}
+{{- if and $v.console.enabled $v.console.existingSecret }}
+- name: console
+  mountPath: /etc/scalesocket/console
   readOnly: true
 {{- end }}
 {{- end }}
@@ -163,6 +176,17 @@ annotations:
 - name: jwt
   configMap:
     name: {{ .existingConfigMap }}
+{{- end }}
+{{- end }}
+{{- with $v.console }}
+{{- if and .enabled .existingSecret }}
+- name: console
+  secret:
+    secretName: {{ .existingSecret }}
+    defaultMode: 0440
+    items:
+      - key: {{ .key }}
+        path: {{ .key }}
 {{- end }}
 {{- end }}
 {{- end }}

@@ -116,6 +116,9 @@
 {{- if and (not $token) (or $v.auth.jwt.cookie $v.auth.jwt.audiences $v.auth.jwt.issuers $v.auth.jwt.leeway) }}
 {{- fail "auth.jwt does nothing without keys: set auth.jwt.existingSecret or auth.jwt.existingConfigMap" }}
 {{- end }}
+{{- if and (not $v.console.enabled) (or $v.console.write $v.console.existingSecret) }}
+{{- fail "console.write and console.existingSecret do nothing without console.enabled" }}
+{{- end }}
 {{- if and (not $v.auth.url) (or $v.auth.forward $v.auth.userHeader $v.auth.copy) }}
 {{- fail "auth.forward, auth.userHeader and auth.copy do nothing without auth.url" }}
 {{- end }}
@@ -132,7 +135,7 @@
 {{- end }}
 {{- end }}
 {{- range concat $v.server.extraArgs $v.gateway.extraArgs }}
-{{- if regexMatch "^--(addr|admin-addr|maxrooms|maxforks|drain-timeout|stop-eof|stop-grace|passenv|connect|log|kube.*|peer-.*|pod-.*|route-timeout|tls-.*|auth-.*|base-path|host|trusted-proxy|nice|limit-.*|spawn-rate|crash-limit)(=|$)" . }}
+{{- if regexMatch "^--(addr|admin-addr|maxrooms|maxforks|drain-timeout|stop-eof|stop-grace|passenv|connect|log|kube.*|peer-.*|pod-.*|route-timeout|tls-.*|auth-.*|base-path|host|trusted-proxy|console|admin-token-file|nice|limit-.*|spawn-rate|crash-limit)(=|$)" . }}
 {{- fail (printf "extraArgs: %s has a value of its own in the chart, which other objects depend on" .) }}
 {{- end }}
 {{- end }}

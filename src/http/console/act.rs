@@ -93,7 +93,7 @@ fn outcome(result: Result<(), Undone>) -> Response {
 const NO_MESSAGE: &str = "give either text, or hex with two digits for each byte";
 
 fn find(door: &Door, name: &str) -> Result<Arc<Room>, Box<Response>> {
-    let room = door.rooms.get(name);
+    let room = super::find(door, name);
     room.ok_or_else(|| Box::new(not_found("no such room")))
 }
 

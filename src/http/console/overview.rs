@@ -1,29 +1,24 @@
 //! All rooms at a glance: figures, rates, and how rooms ended; in a fleet who has which room.
 //!
-//! Rates come from two looks at all rooms, a second apart at least, which all who ask share. Nobody
-//! looks while nobody asks. What a program uses is looked up for the rooms that are shown alone.
+//! What a program uses is looked up for the rooms that are shown alone, unless they are to be sorted
+//! by it.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
+use nix::sys::resource::{UsageWho, getrusage};
+use serde::Deserialize;
 use serde_json::json;
 
 use super::Access;
+use super::sampler::{Row, Sampler};
 use crate::http::Door;
 use crate::http::answer::{json_response, not_found};
-use crate::room::{Glance, LastEnd, Rooms};
+use crate::room::{LastEnd, Rooms};
 
-/// How old figures may be.
-const FRESH: Duration = Duration::from_millis(900);
-/// Figures from longer ago than this are no base of a rate: nobody asked meanwhile.
-const STALE: Duration = Duration::from_secs(15);
 /// Rooms in one answer, unless asked for otherwise, and at the most.
 const ROWS: (usize, usize) = (100, 500);
 /// Rooms of the fleet in one answer at the most.
@@ -66,99 +61,6 @@ enum Order {
     Desc,
 }
 
-/// One room.
-#[derive(Debug, Clone, Serialize)]
-struct Row {
-    name: String,
-    #[serde(flatten)]
-    now: Glance,
-    messages_in_per_second: f64,
-    messages_out_per_second: f64,
-    bytes_in_per_second: f64,
-    bytes_out_per_second: f64,
-    cpu_seconds: Option<f64>,
-    memory_bytes: Option<u64>,
-    last_stderr: Option<String>,
-}
-
-impl Row {
-    fn messages(&self) -> f64 {
-        self.messages_in_per_second + self.messages_out_per_second
-    }
-
-    fn bytes(&self) -> f64 {
-        self.bytes_in_per_second + self.bytes_out_per_second
-    }
-
-    /// Asks the system, which takes its time.
-    fn look_up_usage(&mut self, rooms: &Rooms) {
-        let Some(room) = rooms.get(&self.name) else {
-            return;
-        };
-        let usage = room.usage();
-        self.cpu_seconds = usage.as_ref().map(|usage| usage.cpu_seconds);
-        self.memory_bytes = usage.as_ref().and_then(|usage| usage.memory_bytes);
-        self.last_stderr = room.last_stderr();
-    }
-}
-
-/// See the module's documentation.
-#[derive(Debug, Default)]
-pub(super) struct Sampler(Mutex<Sample>);
-
-#[derive(Debug, Default)]
-struct Sample {
-    at: Option<Instant>,
-    /// By when a room was opened too: another of its name begins at 0.
-    before: HashMap<(String, Instant), Glance>,
-    rows: Vec<Row>,
-}
-
-impl Sampler {
-    /// All rooms, as of a second ago at the longest. May take milliseconds.
-    fn rows(&self, rooms: &Rooms) -> Vec<Row> {
-        let mut sample = self.0.lock();
-        let now = Instant::now();
-        let since = sample.at.map(|at| now.saturating_duration_since(at));
-        if since.is_some_and(|since| since < FRESH) {
-            return sample.rows.clone();
-        }
-        if since.is_none_or(|since| since > STALE) {
-            sample.before.clear();
-        }
-        let seconds = since.unwrap_or_default().as_secs_f64();
-        let before = std::mem::take(&mut sample.before);
-        let mut rows_now = Vec::new();
-        for room in rooms.list() {
-            let key = (room.name().to_string(), room.opened());
-            let glance = room.glance();
-            rows_now.push(row(&key.0, &glance, before.get(&key), seconds));
-            sample.before.insert(key, glance);
-        }
-        sample.at = Some(now);
-        sample.rows.clone_from(&rows_now);
-        rows_now
-    }
-}
-
-fn row(name: &str, now: &Glance, before: Option<&Glance>, seconds: f64) -> Row {
-    let rate = |of: fn(&Glance) -> u64| match before {
-        Some(before) => of(now).saturating_sub(of(before)) as f64 / seconds,
-        None => 0.0,
-    };
-    Row {
-        name: name.to_owned(),
-        messages_in_per_second: rate(|glance| glance.messages_in),
-        messages_out_per_second: rate(|glance| glance.messages_out),
-        bytes_in_per_second: rate(|glance| glance.bytes_in),
-        bytes_out_per_second: rate(|glance| glance.bytes_out),
-        now: now.clone(),
-        cpu_seconds: None,
-        memory_bytes: None,
-        last_stderr: None,
-    }
-}
-
 fn compare(sort: Sort, a: &Row, b: &Row) -> Ordering {
     match sort {
         Sort::Name => Ordering::Equal,
@@ -167,8 +69,10 @@ fn compare(sort: Sort, a: &Row, b: &Row) -> Ordering {
         Sort::Bytes => a.bytes().total_cmp(&b.bytes()),
         Sort::Lag => a.now.lag_bytes.cmp(&b.now.lag_bytes),
         Sort::Cpu => {
-            let seconds = |row: &Row| row.cpu_seconds.unwrap_or(0.0);
-            seconds(a).total_cmp(&seconds(b))
+            // What it uses now; of those that are not known yet, what they have used.
+            let used = |row: &Row| (row.cpu_cores.unwrap_or(0.0), row.cpu_seconds.unwrap_or(0.0));
+            let (a, b) = (used(a), used(b));
+            a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1))
         }
         Sort::Memory => a.memory_bytes.cmp(&b.memory_bytes),
         Sort::Age => a.now.age_seconds.total_cmp(&b.now.age_seconds),
@@ -177,12 +81,14 @@ fn compare(sort: Sort, a: &Row, b: &Row) -> Ordering {
 }
 
 /// The rooms that were asked for, and how many match.
-fn choose(mut rows: Vec<Row>, rooms: &Rooms, asked: &Asked) -> (Vec<Row>, usize) {
+fn choose(sampler: &Sampler, rooms: &Rooms, asked: &Asked) -> (Vec<Row>, usize) {
+    let mut rows = sampler.rows(rooms);
     let search = asked.search.to_lowercase();
     rows.retain(|row| search.is_empty() || row.name.to_lowercase().contains(&search));
     let by_usage = matches!(asked.sort, Sort::Cpu | Sort::Memory);
     if by_usage {
-        rows.iter_mut().for_each(|row| row.look_up_usage(rooms));
+        rows.iter_mut()
+            .for_each(|row| sampler.look_up_usage(row, rooms));
     }
     rows.sort_by(|a, b| {
         let order = compare(asked.sort, a, b);
@@ -202,11 +108,35 @@ fn choose(mut rows: Vec<Row>, rooms: &Rooms, asked: &Asked) -> (Vec<Row>, usize)
     let shown = rows.into_iter().skip(asked.offset).take(limit);
     let shown = shown.map(|mut row| {
         if !by_usage {
-            row.look_up_usage(rooms);
+            sampler.look_up_usage(&mut row, rooms);
         }
         row
     });
     (shown.collect(), matching)
+}
+
+/// Processor seconds that the server itself has used, without its programs, and the memory it has.
+fn own_usage() -> (Option<f64>, Option<u64>) {
+    let usage = getrusage(UsageWho::RUSAGE_SELF).ok();
+    let cpu = usage.map(|usage| {
+        let times = [usage.user_time(), usage.system_time()];
+        let seconds = times.map(|time| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6);
+        seconds.iter().sum()
+    });
+    // Pages: proc(5), /proc/pid/statm.
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let resident = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok());
+    let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE);
+    let page = page
+        .ok()
+        .flatten()
+        .and_then(|page| u64::try_from(page).ok());
+    (
+        cpu,
+        resident
+            .zip(page)
+            .map(|(pages, page): (u64, u64)| pages * page),
+    )
 }
 
 fn ended(end: &LastEnd) -> serde_json::Value {
@@ -227,13 +157,13 @@ pub(super) async fn overview(
     let looker = Arc::clone(&door);
     let looked = tokio::task::spawn_blocking(move || {
         let console = looker.options.console.as_ref()?;
-        let rows = console.sampler.rows(&looker.rooms);
-        Some(choose(rows, &looker.rooms, &asked))
+        Some(choose(&console.sampler, &looker.rooms, &asked))
     });
     let Ok(Some((rooms, matching))) = looked.await else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
     let totals = door.metrics.total();
+    let (cpu_seconds, memory_bytes) = own_usage();
     let mut ends: Vec<_> = door.rooms.last_ends().iter().map(ended).collect();
     ends.reverse();
     let body = json!({
@@ -247,6 +177,8 @@ pub(super) async fn overview(
         "server": {
             "version": env!("CARGO_PKG_VERSION"),
             "uptime_seconds": door.started.elapsed().as_secs_f64(),
+            "cpu_seconds": cpu_seconds,
+            "memory_bytes": memory_bytes,
             "draining": door.rooms.is_draining(),
             "connections": door.rooms.clients(),
             "connections_refused": totals.connections_refused,

@@ -68,7 +68,7 @@ fn seen(seen: &Seen) -> Value {
 }
 
 pub(super) async fn details(State(door): State<Arc<Door>>, Path(name): Path<String>) -> Response {
-    let Some(room) = door.rooms.get(&name) else {
+    let Some(room) = super::find(&door, &name) else {
         return not_found("no such room");
     };
     let looked = tokio::task::spawn_blocking(move || {
@@ -92,7 +92,7 @@ pub(super) async fn details(State(door): State<Arc<Door>>, Path(name): Path<Stri
 
 /// Server-sent events: `traffic`, five times a second while there is some, and at last `ended`.
 pub(super) async fn watch(State(door): State<Arc<Door>>, Path(name): Path<String>) -> Response {
-    let (Some(room), Some(console)) = (door.rooms.get(&name), &door.options.console) else {
+    let (Some(room), Some(console)) = (super::find(&door, &name), &door.options.console) else {
         return not_found("no such room");
     };
     let watchers = Arc::clone(&console.watchers);

@@ -13,7 +13,7 @@ function route() {
   const path = location.hash.slice(1);
   const given = /^token=(.*)$/.exec(path);
   if (given) {
-    keepToken(decodeURIComponent(given[1]));
+    try { keepToken(decodeURIComponent(given[1])); } catch { keepToken(given[1]); }
     // Neither the bar nor the history keeps it.
     history.replaceState(null, '', `${location.pathname}#/`);
     route();

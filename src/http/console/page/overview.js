@@ -41,12 +41,12 @@ function markSort() {
 }
 
 function roomRow(name) {
-  const link = el('a', { href: `#/rooms/${encodeURIComponent(name)}` }, name);
-  const picture = chart('spark', 2);
+  const link = el('a', { href: `#/rooms/${encodeURIComponent(name)}` }, plain(name));
+  const charts = [chart('spark', 2), chart('spark', 2)];
   const cells = COLUMNS.map(([, , kind], i) => el('td', { class: kind }, ...(i === 0 ? [link] : [])));
-  const messages = el('span');
-  cells[3].append(picture, messages);
-  return { line: el('tr', null, ...cells), cells, messages, picture, series: [[], []], cpu: null };
+  const texts = [el('span'), el('span')];
+  charts.forEach((picture, i) => cells[3 + i].append(picture, texts[i]));
+  return { line: el('tr', null, ...cells), cells, charts, texts, series: [[], [], [], []] };
 }
 
 function showRooms(rooms) {
@@ -54,31 +54,25 @@ function showRooms(rooms) {
   for (const [name, row] of rows) if (!names.has(name)) { row.line.remove(); rows.delete(name); }
   const body = $('rooms').tBodies[0];
   let at = body.firstElementChild;
-  const now = performance.now();
   for (const room of rooms) {
     let row = rows.get(room.name);
     if (!row) rows.set(room.name, row = roomRow(room.name));
-    push(row.series[0], room.messages_in_per_second);
-    push(row.series[1], room.messages_out_per_second);
-    draw(row.picture, row.series);
-    let cpu = '–';
-    if (room.cpu_seconds !== null) {
-      const before = row.cpu;
-      // The server looks every two seconds.
-      if (before && now - before.at > 1900) { row.share = Math.max(0, (room.cpu_seconds - before.seconds) / ((now - before.at) / 1000)); row.cpu = null; }
-      if (!row.cpu) row.cpu = { at: now, seconds: room.cpu_seconds };
-      cpu = row.share === undefined ? '…' : `${(row.share * 100).toFixed(row.share < 0.1 ? 1 : 0)} %`;
-    }
+    [room.messages_in_per_second, room.messages_out_per_second, room.bytes_in_per_second, room.bytes_out_per_second]
+      .forEach((value, i) => push(row.series[i], value));
+    draw(row.charts[0], row.series.slice(0, 2));
+    draw(row.charts[1], row.series.slice(2));
+    // Known from the second look on.
+    const cpu = room.cpu_seconds === null ? '–' : room.cpu_cores === null ? '…' : share(room.cpu_cores);
     put(row.cells[1], room.restarts ? `${room.state} (restarted ${room.restarts}×)` : room.state);
     put(row.cells[2], count(room.connections));
-    put(row.messages, rate(room.messages_in_per_second + room.messages_out_per_second));
-    put(row.cells[4], bytes(room.bytes_in_per_second + room.bytes_out_per_second));
+    put(row.texts[0], rate(room.messages_in_per_second + room.messages_out_per_second));
+    put(row.texts[1], bytes(room.bytes_in_per_second + room.bytes_out_per_second));
     put(row.cells[5], bytes(room.lag_bytes));
     put(row.cells[6], cpu);
     put(row.cells[7], bytes(room.memory_bytes));
     put(row.cells[8], span(room.age_seconds));
     put(row.cells[9], room.pid === null ? '–' : String(room.pid));
-    put(row.cells[10], (room.last_stderr || '').slice(0, 120));
+    put(row.cells[10], plain((room.last_stderr || '').slice(0, 120)));
     // A line that stands where it should is not moved: whoever reads or tabs there stays there.
     if (at === row.line) at = at.nextElementSibling;
     else body.insertBefore(row.line, at);
@@ -91,8 +85,9 @@ function showEnds(ends) {
   if (body.dataset.key === key) return;
   body.dataset.key = key;
   body.replaceChildren(...ends.map((end) => el('tr', null,
-    el('td', null, end.room), el('td', { class: end.code === 1011 ? 'bad' : '' }, end.reason), el('td', null, String(end.code)),
-    el('td', null, end.exit || '–'), el('td', null, span(end.age_seconds)), el('td', { class: 'long' }, end.stderr || ''))));
+    el('td', null, plain(end.room)), el('td', { class: end.code === 1011 ? 'bad' : '' }, plain(end.reason)), el('td', null, String(end.code)),
+    el('td', null, end.exit || '–'), el('td', null, span(end.age_seconds)), el('td', { class: 'long' }, plain(end.stderr || '')))));
+  $('no-ends').hidden = ends.length > 0;
 }
 
 async function refreshOverview(signal) {
@@ -102,7 +97,7 @@ async function refreshOverview(signal) {
   Object.assign(info, { write: all.write, join: all.join });
   $('to-fleet').hidden = !all.fleet;
   put($('version'), server.version);
-  const now = serverRates.note({ in: server.messages_in, out: server.messages_out, bin: server.bytes_in, bout: server.bytes_out });
+  const now = serverRates.note({ in: server.messages_in, out: server.messages_out, bin: server.bytes_in, bout: server.bytes_out, cpu: server.cpu_seconds || 0 });
   const series = serverRates.series;
   serverFigures.set('Rooms', `${count(server.rooms_live)} of ${count(server.rooms_limit)}`);
   serverFigures.set('Clients', count(server.connections));
@@ -110,6 +105,8 @@ async function refreshOverview(signal) {
   serverFigures.set('Messages/s out', rate(now.out), [series.out]);
   serverFigures.set('Bytes/s in', bytes(now.bin), [series.bin]);
   serverFigures.set('Bytes/s out', bytes(now.bout), [series.bout]);
+  serverFigures.set('Server CPU', share(now.cpu), [series.cpu]);
+  serverFigures.set('Server memory', bytes(server.memory_bytes));
   serverFigures.set('Dropped', count(server.messages_dropped));
   serverFigures.set('Refused', count(server.connections_refused));
   serverFigures.set('Rooms ended', `${count(server.rooms_ended)} of ${count(server.rooms_started)}`);
@@ -133,7 +130,7 @@ async function refreshFleet(signal) {
     el('td', null, pod.pod), el('td', null, state(pod)), el('td', null, pod.limit ? `${count(pod.rooms)} of ${count(pod.limit)}` : 'gateway'),
     el('td', null, count(pod.clients)), el('td', null, pod.public || '–'))));
   $('claims').tBodies[0].replaceChildren(...fleet.rooms.map((held) => el('tr', null,
-    el('td', null, held.room), el('td', null, held.pod || 'not known'))));
+    el('td', null, plain(held.room)), el('td', null, held.pod || 'not known'))));
   put($('claim-count'), `showing ${whole.format(fleet.rooms.length)} of ${whole.format(fleet.rooms_matching)}`);
 }
 

@@ -25,10 +25,10 @@ function body(one) {
     if (one.bytes <= 24) return el('div', { class: 'body' }, digits || '(empty)');
     return folded(`${digits.slice(0, 72)}…`, () => digits + cut, `${whole.format(one.bytes)} bytes `);
   }
-  const text = one.text;
+  const text = plain(one.text);
   const first = text.trimStart()[0];
   if ((first === '{' || first === '[') && text.length > 40 && !one.cut) {
-    return folded(text.slice(0, 300), () => { try { return JSON.stringify(JSON.parse(text), null, 2); } catch { return text; } }, '');
+    return folded(text.slice(0, 300), () => { try { return plain(JSON.stringify(JSON.parse(one.text), null, 2)); } catch { return text; } }, '');
   }
   if (text.length > 300 || text.split('\n', 6).length > 5) return folded(text.slice(0, 300), () => text + cut, '');
   return el('div', { class: 'body' }, text + cut || '(empty)');
@@ -68,11 +68,12 @@ class RoomView {
     $('figures').replaceChildren();
     this.figures = new Figures($('figures'));
     this.stop = new AbortController();
-    put($('room-name'), name);
-    document.title = `${name} – scalesocket console`;
+    put($('room-name'), plain(name));
+    document.title = `${plain(name)} – scalesocket console`;
     for (const id of ['traffic', 'heard', 'history']) $(id).replaceChildren();
     for (const id of ['sampling', 'done', 'metadata', 'last-stderr', 'clients-count', 'history-count']) put($(id), '');
     $('clients').tBodies[0].replaceChildren();
+    $('ended').hidden = true;
     this.setPaused(false);
     this.fillAddress();
     this.follow();
@@ -91,6 +92,9 @@ class RoomView {
 
   // Server-sent events by hand: an EventSource sends no header, and the token belongs in one.
   async follow() {
+    // One at a time: a room that ends and opens again must not be followed twice.
+    if (this.following) return;
+    this.following = true;
     while (!this.stop.signal.aborted && !this.over) {
       try {
         const answer = await ask(`${roomPath(this.name)}/watch`, { signal: this.stop.signal });
@@ -105,11 +109,12 @@ class RoomView {
         }
       } catch (error) {
         if (this.stop.signal.aborted) return;
-        if (error.status === 404) { this.ended(); return; }
+        if (error.status === 404) { this.ended(); break; }
         if (error.status) put($('sampling'), error.message);
       }
-      await new Promise((resolve) => setTimeout(resolve, 1000));
+      if (!this.over) await new Promise((resolve) => setTimeout(resolve, 1000));
     }
+    this.following = false;
   }
   event(text) {
     const fields = Object.fromEntries(text.split('\n').filter((row) => !row.startsWith(':')).map((row) => [row.slice(0, row.indexOf(':')), row.slice(row.indexOf(':') + 1).trimStart()]));
@@ -124,7 +129,26 @@ class RoomView {
     if (this.fresh.length > LINES) this.fresh.splice(0, this.fresh.length - LINES);
     if (!this.drawing) { this.drawing = true; requestAnimationFrame(() => this.draw()); }
   }
-  ended() { this.over = true; say('this room has ended', true); }
+  // Says why, and in a fleet where it is now, as far as the server remembers.
+  async ended() {
+    if (this.over) return;
+    this.over = true;
+    say('this room has ended', true);
+    $('ended').hidden = false;
+    put($('ended'), 'This room has ended.');
+    try {
+      const all = await get('/overview?limit=0', this.stop.signal);
+      const end = all.last_ends.find((one) => one.room === this.name);
+      const said = [end ? `This room has ended: ${end.reason} (${end.code})${end.exit ? `, ${end.exit}` : ''}.` : 'This room has ended.'];
+      if (end && end.stderr) said.push(`Last line of stderr: ${end.stderr}`);
+      if (all.fleet) {
+        const { rooms } = await get(`/fleet?${new URLSearchParams({ search: this.name })}`, this.stop.signal);
+        const held = rooms.find((one) => one.room === this.name);
+        if (held && held.pod) said.push(`It is on the pod ${held.pod}.`);
+      }
+      if (this.over) put($('ended'), plain(said.join(' ')));
+    } catch { /* the next look says that the server is gone */ }
+  }
 
   tell() {
     if (!this.counts) return;
@@ -164,7 +188,9 @@ class RoomView {
       return;
     }
     if (signal.aborted) return;
-    if (this.over) { this.over = false; this.follow(); }
+    if (room.stats.state === 'ended') return;
+    if (this.over) { this.over = false; this.counts = null; this.follow(); }
+    $('ended').hidden = true;
     const stats = room.stats;
     const now = this.rates.note({ in: stats.messages_in, out: stats.messages_out, bin: stats.bytes_in, bout: stats.bytes_out, cpu: stats.cpu_seconds || 0 });
     const series = this.rates.series;
@@ -178,14 +204,14 @@ class RoomView {
     set('Largest lag', bytes(stats.lag_bytes));
     set('Inbox', bytes(stats.inbox_bytes));
     set('Dropped', count(stats.messages_dropped));
-    set('CPU time', stats.cpu_seconds === null ? '–' : `${stats.cpu_seconds.toFixed(1)} s`, [series.cpu]);
+    set('CPU', stats.cpu_seconds === null ? '–' : `${stats.cpu_seconds.toFixed(1)} s so far`, [series.cpu]);
     set('Memory', bytes(stats.memory_bytes));
     set('Processes', stats.processes === null ? '–' : count(stats.processes));
     set('PID', stats.pid === null ? '–' : String(stats.pid));
     set('Age', span(stats.age_seconds));
     set('Silent for', span(stats.idle_seconds));
-    put($('metadata'), stats.metadata === null ? 'none' : JSON.stringify(stats.metadata, null, 2));
-    put($('last-stderr'), room.last_stderr || 'none');
+    put($('metadata'), stats.metadata === null ? 'none' : plain(JSON.stringify(stats.metadata, null, 2)));
+    put($('last-stderr'), plain(room.last_stderr || 'none'));
     put($('clients-count'), room.clients.length < stats.connections ? `showing ${whole.format(room.clients.length)} of ${whole.format(stats.connections)}, those furthest behind` : '');
     this.clients(room.clients);
     put($('history-count'), room.history_kept ? `(showing ${room.history.length} of ${room.history_kept})` : '(none)');
@@ -206,7 +232,7 @@ class RoomView {
       let row = lines.get(id);
       lines.delete(id);
       if (!row) {
-        row = el('tr', null, el('td', null, id), el('td', null, client.address || 'unix socket'), el('td', null, client.user || ''), el('td'), el('td'), el('td'));
+        row = el('tr', null, el('td', null, id), el('td', null, client.address || 'unix socket'), el('td', null, plain(client.user || '')), el('td'), el('td'), el('td'));
         row.dataset.id = id;
         if (info.write) {
           const kick = el('button', { type: 'button', 'aria-label': `Kick client ${id}` }, 'Kick');
@@ -225,7 +251,7 @@ class RoomView {
     if (this.socket) { this.leave(); return; }
     const told = (text, kind) => {
       const log = $('heard');
-      log.append(el('p', { class: kind || '' }, text));
+      log.append(el('p', { class: kind || '' }, plain(text)));
       while (log.childElementCount > 200) log.firstElementChild.remove();
       log.scrollTop = log.scrollHeight;
     };

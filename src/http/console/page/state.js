@@ -7,6 +7,11 @@ const base = location.pathname.replace(/\/+$/, '');
 let token = null;
 try { token = sessionStorage.getItem('scalesocket-token'); } catch { /* a browser without storage asks again */ }
 
+// What would command a terminal or turn a line around is shown by its name, not done.
+const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
+const named = (c) => (c < ' ' ? String.fromCharCode(0x2400 + c.charCodeAt(0)) : `\u27e8${c.charCodeAt(0).toString(16).toUpperCase().padStart(4, '0')}\u27e9`);
+const plain = (text) => text.replace(HIDDEN, named);
+
 function el(tag, properties, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(properties || {})) {
@@ -37,7 +42,8 @@ async function ask(path, options) {
 }
 const get = async (path, signal) => (await ask(path, { signal })).json();
 const post = (path, body) => ask(path, { method: 'POST', body: JSON.stringify(body), headers: { 'content-type': 'application/json' } });
-const roomPath = (name) => `/rooms/${encodeURIComponent(name)}`;
+// Dots alone would be ways in a tree to whoever reads the path.
+const roomPath = (name) => `/rooms/${/^\.\.?$/.test(name) ? '~' : ''}${encodeURIComponent(name)}`;
 
 const whole = new Intl.NumberFormat('en');
 const short = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 1 });
@@ -50,6 +56,8 @@ function bytes(n) {
   while (n >= 1024 && unit < 4) { n /= 1024; unit += 1; }
   return `${unit && n < 100 ? n.toFixed(1) : Math.round(n)} ${units[unit]}`;
 }
+// Of one processor.
+const share = (cores) => `${(cores * 100).toFixed(cores > 0 && cores < 0.1 ? 1 : 0)} %`;
 function span(seconds) {
   if (seconds === null || seconds === undefined) return '–';
   const s = Math.floor(seconds);
