@@ -228,10 +228,13 @@ async fn what_a_killed_server_has_seen_is_there() {
     let mut ann = server.join("/x").await;
     ann.says("hello").await;
     ann.hears("hello").await;
-    let path = find(dir.path(), "x").unwrap();
-    while all_text(&lines(&path), "out") != "hello\n" {
-        tokio::task::yield_now().await;
-    }
+    // Written by a thread of its own, somewhat later.
+    let path = loop {
+        match find(dir.path(), "x") {
+            Some(path) if all_text(&lines(&path), "out") == "hello\n" => break path,
+            _ => tokio::task::yield_now().await,
+        }
+    };
     server.signal(nix::sys::signal::Signal::SIGKILL);
     server.ends().await;
     let lines = lines(&path);
