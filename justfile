@@ -67,6 +67,10 @@ hop FILTER='cost':
 reproducible *ARGS:
     .ci/reproducible {{ARGS}}
 
+# pack static binary, units, man page and completions into dist/; `just dist --features kube`
+dist *ARGS:
+    .ci/dist {{ARGS}}
+
 # format the code
 fmt:
     cargo fmt
