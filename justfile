@@ -30,6 +30,10 @@ bench *ARGS:
 cgroups:
     tests/cgroups.sh
 
+# the units of deploy/systemd under a systemd that boots; root, and Debian's user-mode-linux
+units:
+    tests/systemd.sh
+
 # measure codec, backlog and framings alone, beside the last time; `just micro -- json`
 micro *ARGS:
     cargo bench --locked {{ARGS}}

@@ -19,6 +19,8 @@ from server import serving
 
 BUILD = {"CARGO_PROFILE_DEV_DEBUG": "0", "CARGO_PROFILE_DEV_STRIP": "true"}
 PT_INTERP = 3
+# Bytes of a crate before it is packed: a picture would be seen.
+CRATE = 5 << 20
 
 
 def dist(directory):
@@ -99,6 +101,17 @@ def test_binstall_finds_the_binary(tarball):
     assert release["pkg-fmt"] == "tgz"
     with tarfile.open(tarball) as archive:
         assert archive.getmember(filled(release["bin-dir"])).isfile()
+
+
+def test_the_crate_is_what_it_is_built_from_and_what_is_read_beside_it():
+    packed = render.run("cargo", "package", "--list", "--allow-dirty", "--offline", cwd=render.ROOT).split()
+    tracked = render.run("git", "ls-files", cwd=render.ROOT).split()
+    assert set(packed) >= {file for file in tracked if file.startswith(("src/", "examples/"))}
+    assert {"Cargo.lock", "README.md", "LICENSE-APACHE", "LICENSE-MIT", "docs/cli.md"} <= set(packed)
+    assert not [file for file in packed if file.startswith(("tests/", "bench", "fuzz/", "charts/", "deploy/"))]
+    assert not [file for file in packed if file.endswith((".png", ".jpg", ".gif"))]
+    there = [render.ROOT / file for file in packed if (render.ROOT / file).is_file()]
+    assert sum(file.stat().st_size for file in there) < CRATE
 
 
 def test_the_binary_asks_for_no_loader(local):
