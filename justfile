@@ -34,6 +34,10 @@ bench *ARGS:
 cgroups:
     tests/cgroups.sh
 
+# the units of deploy/systemd under a systemd that boots; root, and Debian's user-mode-linux
+units:
+    tests/systemd.sh
+
 # measure codec, backlog and framings alone, beside the last time; `just micro -- json`
 micro *ARGS:
     cargo bench --locked {{ARGS}}
@@ -70,6 +74,10 @@ hop FILTER='cost':
 # build the static binary twice in different places, and compare; `just reproducible --features kube`
 reproducible *ARGS:
     .ci/reproducible {{ARGS}}
+
+# pack static binary, units, man page and completions into dist/; `just dist --features kube`
+dist *ARGS:
+    .ci/dist {{ARGS}}
 
 # format the code
 fmt:
