@@ -2,6 +2,8 @@
 //! Each test says what a person types and sees; whatever the terminal adds by itself (echo, the
 //! carriage return before a newline) is part of what they see.
 
+mod attacks;
+
 use std::path::Path;
 
 use nix::sys::signal::Signal;
