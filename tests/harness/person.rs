@@ -223,7 +223,15 @@ impl Person {
     /// A terminal shows these bytes, perhaps behind others; all up to their end was seen then, and
     /// is returned.
     pub async fn sees(&mut self, bytes: impl AsRef<[u8]>) -> Vec<u8> {
-        let bytes = bytes.as_ref();
+        self.sees_or(bytes.as_ref(), false).await
+    }
+
+    /// The same, however often the window changes meanwhile.
+    pub async fn sees_at_any_size(&mut self, bytes: impl AsRef<[u8]>) -> Vec<u8> {
+        self.sees_or(bytes.as_ref(), true).await
+    }
+
+    async fn sees_or(&mut self, bytes: &[u8], at_any_size: bool) -> Vec<u8> {
         let mut from = 0;
         loop {
             let unseen = self.screen.get(from..).unwrap_or_default();
@@ -235,6 +243,7 @@ impl Person {
             from = (self.screen.len() + 1).saturating_sub(bytes.len());
             match self.next("more on the screen").await {
                 Heard::Bytes(chunk) => self.screen.extend(chunk),
+                Heard::Text(text) if at_any_size && text.starts_with(r#"{"_resize""#) => {}
                 other => {
                     let shown = self.screen.escape_ascii().to_string();
                     let shown: String = shown.chars().take(2_000).collect();
