@@ -53,13 +53,15 @@ play('people have names, rooms have walls', async (stage) => {
   await shows(messages(bob), /^Ann.*is the kettle on\?/);
   await says(bob, 'it is, and there is cake');
   await shows(messages(ann), /^Bob.*and there is cake/);
-  await says(ann, '<b>two</b> pieces for me & my dog: now');
-  await shows(messages(bob), '<b>two</b> pieces for me & my dog: now');
+  await says(ann, 'on my way: two pieces, please');
+  await shows(messages(bob), 'two pieces, please');
   assert.equal(await ann.locator('.mine').count(), 2);
   assert.equal(await bob.locator('.mine').count(), 1);
   await stage.accessible(ann);
   await stage.accessible(bob);
   await pictures([ann, bob], 'chat', { docs: true });
+  await says(ann, '<b>bold</b> & <script>throw 1</script>');
+  await shows(messages(bob), '<b>bold</b> & <script>throw 1</script>');
 
   // By the address alone into another room; what was said there before was not for us.
   await bob.evaluate(() => { location.hash = 'coffee'; });
