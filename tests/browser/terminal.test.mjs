@@ -36,6 +36,8 @@ play('two type into one shell, and both see all of it', async (stage) => {
   await stage.accessible(ann);
   await types(bob, "printf '\\e[1;32m%s\\e[0m %s\\n' colours '✓ too'");
   for (const page of [ann, bob]) await reads(page, 'colours ✓ too');
+  await types(ann, 'ls --color examples');
+  for (const page of [ann, bob]) await reads(page, 'README.md');
   await pictures([ann, bob], 'terminal', { docs: true });
 
   // The smallest window is everybody's size, as long as it is there.
@@ -52,13 +54,12 @@ play('two type into one shell, and both see all of it', async (stage) => {
   const keys = ['Esc', 'Tab', '^C', 'up'].map((name) => cem.getByRole('button', { name, exact: true }));
   await fits(cem, ...keys);
   await stage.accessible(cem);
-  await types(ann, 'cat');
-  await types(ann, 'this is repeated');
+  await types(ann, 'sleep 1000');
   await cem.getByRole('button', { name: '^C' }).tap();
   await reads(ann, '^C');
-  await cem.getByRole('button', { name: 'up' }).tap();
-  await cem.getByRole('button', { name: 'up' }).tap();
-  await reads(ann, 'shared$ printf');
+  for (let back = 0; back < 3; back += 1) await cem.getByRole('button', { name: 'up' }).tap();
+  await holds(ann, 'the line is there again', () => terminal.buffer.active.getLine(terminal.buffer.active.baseY + terminal.buffer.active.cursorY - 1)
+    .translateToString().includes('shared$ printf'));
   await picture(cem, 'terminal-phone');
   await cem.context().close();
   await shows(ann.locator('#size'), wide);
