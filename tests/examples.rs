@@ -7,7 +7,10 @@
 use std::{
     io::{BufRead, BufReader},
     process::{Child, Command, Stdio},
-    sync::mpsc,
+    sync::{
+        atomic::{AtomicU32, Ordering},
+        mpsc,
+    },
     time::Duration,
 };
 
@@ -31,6 +34,14 @@ use tokio_tungstenite::{
 const DEADLINE: Duration = Duration::from_secs(20);
 const README: &str = include_str!("../examples/README.md");
 const README_ADDR: &str = "--addr 127.0.0.1:9000 ";
+
+/// Ports for programs that listen: two servers at once would try the same ones first, and what is
+/// free for both is then taken from one.
+fn own_ports() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let offset = std::process::id() % 500 * 40 + NEXT.fetch_add(4, Ordering::Relaxed) % 40;
+    format!("--tcpports {}:{}", 10_000 + offset, 10_003 + offset)
+}
 
 /// A server that runs one example. It must end well: its drop interrupts it and wants exit 0.
 struct Server {
@@ -56,11 +67,15 @@ impl Server {
             .and_then(|rest| rest.strip_prefix(README_ADDR))
             .unwrap_or_else(|| panic!("not run at the usual address: {command}"));
 
+        let ports = match arguments.contains("--tcp ") {
+            true => own_ports(),
+            false => String::new(),
+        };
         // A shell, because the line is quoted for one; exec, so that the process is the server.
         let mut process = Command::new("sh")
             .arg("-c")
             .arg(format!(
-                "exec \"$0\" --addr 127.0.0.1:0 --log json {arguments}"
+                "exec \"$0\" --addr 127.0.0.1:0 --log json {ports} {arguments}"
             ))
             .arg(env!("CARGO_BIN_EXE_scalesocket"))
             .current_dir(env!("CARGO_MANIFEST_DIR"))
@@ -189,6 +204,21 @@ impl Client {
         serde_json::from_str(message.to_text().unwrap()).unwrap()
     }
 
+    /// The next JSON for which this holds; games and boards also tell of other things.
+    async fn hears_of(&mut self, is_it: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let message = self.hears_json().await;
+            if is_it(&message) {
+                return message;
+            }
+        }
+    }
+
+    /// The next text with these words in it; in between the world goes on.
+    async fn reads(&mut self, words: &str) {
+        while !self.receives().await.to_text().unwrap().contains(words) {}
+    }
+
     async fn leaves(mut self) {
         self.0.close(None).await.unwrap();
         while self.0.next().await.is_some_and(|message| message.is_ok()) {}
@@ -235,38 +265,144 @@ async fn counter_is_one_number_for_the_room() {
 }
 
 #[tokio::test]
-async fn game_keeps_the_board_and_knows_who_moves() {
+async fn game_keeps_the_floor_and_who_people_are() {
     let server = Server::run("game");
     assert!(asks_nobody_else(&server.page().await));
     let mut ann = server.join().await;
-    let welcome = ann.hears_json().await;
-    let ann_id = welcome["you"].clone();
-    assert_eq!(welcome["type"], "welcome");
-    assert_eq!(ann.hears_json().await["players"][0]["player"], ann_id);
+    ann.says(r#"{"type":"enter","name":" Ann ","token":"secret"}"#)
+        .await;
+    let floor = ann.hears_of(|message| message["you"].is_number()).await;
+    let number = floor["you"].clone();
+    let cells = floor["cells"].as_array().unwrap().len();
+    assert_eq!(
+        cells as u64,
+        floor["width"].as_u64().unwrap() * floor["height"].as_u64().unwrap()
+    );
 
     let mut bob = server.join().await;
-    let bob_id = bob.hears_json().await["you"].clone();
-    assert_ne!(ann_id, bob_id);
-    let board = bob.hears_json().await;
-    assert_eq!(ann.hears_json().await, board);
-    assert_eq!(board["players"].as_array().unwrap().len(), 2);
+    bob.says(r#"{"type":"enter","name":"Bob"}"#).await;
+    let two = ann.hears_of(|state| people(state).len() == 2).await;
+    assert_eq!(people(&two)[0]["name"], "Ann");
+    assert_eq!(people(&two)[0]["number"], number);
+    bob.hears_of(|state| people(state).len() == 2).await;
 
-    // To the far edge: bob forges ann's number, and it is bob who moves.
-    for _ in 0..16 {
-        bob.says(&json!({ "type": "move", "dir": "left", "id": ann_id }).to_string())
+    // Into the corner: bob sees it, and cannot send ann elsewhere, whatever he says he is.
+    for way in ["left", "up"] {
+        ann.says(&json!({ "type": "go", "way": way }).to_string())
             .await;
-        let moved = bob.hears_json().await;
-        assert_eq!(ann.hears_json().await, moved);
-        assert_eq!(moved["players"][0]["at"], board["players"][0]["at"]);
+        let forged = json!({ "type": "go", "way": "right", "id": 1, "you": number });
+        bob.says(&forged.to_string()).await;
+        let at = usize::from(way == "up");
+        bob.hears_of(|state| people(state).len() == 2 && people(state)[0]["at"][at] == 0)
+            .await;
     }
-    bob.says(r#"{"type":"move","dir":"left"}"#).await;
-    assert_eq!(bob.hears_json().await["players"][1]["at"][0], 0);
-    ann.hears_json().await;
+    let stays = bob.hears_of(|state| people(state).len() == 2).await;
+    assert_eq!(people(&stays)[0]["at"], json!([0, 0]));
+    let held = people(&stays)[0]["cells"].as_u64().unwrap();
+    assert!(held > 6, "{stays}");
 
+    // Who is in it, the lobby reads of the server.
+    let rooms = server.file("/api/rooms/").await;
+    assert!(rooms.contains(r#""players":["Ann","Bob"]"#), "{rooms}");
+
+    ann.leaves().await;
+    bob.hears_of(|state| people(state).len() == 2 && people(state)[0]["here"] == false)
+        .await;
+    let mut ann = server.join().await;
+    ann.says(r#"{"type":"enter","name":"Ann","token":"secret"}"#)
+        .await;
+    let floor = ann.hears_of(|message| message["you"].is_number()).await;
+    assert_eq!(floor["you"], number);
+    let again = ann.hears_of(|state| people(state).len() == 2).await;
+    assert_eq!(people(&again)[0]["cells"], held);
+}
+
+/// Whom a state of the game shows; other messages show nobody.
+fn people(state: &Value) -> &[Value] {
+    state["players"].as_array().map_or(&[], Vec::as_slice)
+}
+
+#[tokio::test]
+async fn a_board_is_seen_by_those_who_come_later() {
+    let server = Server::run("board");
+    assert!(asks_nobody_else(&server.page().await));
+    let mut ann = server.join().await;
+    let board = ann.hears_json().await;
+    let ann_id = board["you"].clone();
+    assert_eq!(ann.hears_json().await["count"], 1);
+    for points in [json!([[0, 0], [10, 20]]), json!([[30, 40]])] {
+        let line = json!({ "type": "draw", "line": 1, "colour": 2, "width": 3, "points": points });
+        ann.says(&line.to_string()).await;
+        ann.hears_of(|message| message["type"] == "lines").await;
+    }
+    // What is no line is not drawn, and harms nobody.
+    for odd in [
+        json!({ "type": "draw" }),
+        json!({ "type": "draw", "line": 2, "colour": 1, "width": 1, "points": [] }),
+        json!({ "type": "draw", "line": 2, "colour": 1, "width": 1, "points": [[0, -1]] }),
+        json!({ "type": "draw", "line": 2, "colour": "red", "width": 1, "points": [[0, 0]] }),
+        json!({ "type": [], "line": {} }),
+    ] {
+        ann.says(&odd.to_string()).await;
+    }
+
+    let mut bob = server.join().await;
+    assert_eq!(bob.hears_json().await["type"], "board");
+    let lines = bob.hears_json().await["lines"].clone();
+    assert_eq!(
+        lines,
+        json!([{ "by": ann_id, "line": 1, "colour": 2, "width": 3, "points": [[0, 0], [10, 20], [30, 40]] }])
+    );
+    assert_eq!(bob.hears_json().await["count"], 2);
+    assert_eq!(ann.hears_json().await["count"], 2);
+
+    // Everybody takes back what is their own.
+    bob.says(r#"{"type":"undo"}"#).await;
+    ann.says(r#"{"type":"undo"}"#).await;
+    let wiped = json!({ "type": "wiped", "by": ann_id, "line": 1 });
+    assert_eq!(ann.hears_json().await, wiped);
+    assert_eq!(bob.hears_json().await, wiped);
+    bob.says(r#"{"type":"clear"}"#).await;
+    assert_eq!(ann.hears_json().await, json!({ "type": "board" }));
+}
+
+#[tokio::test]
+async fn a_dungeon_on_a_port_knows_who_speaks() {
+    let server = Server::run("mud");
+    assert!(asks_nobody_else(&server.page().await));
+    let (mut ann, mut bob) = (server.join().await, server.join().await);
+    for (person, name) in [(&mut ann, "ann"), (&mut bob, "bob")] {
+        person.reads("What is your name?").await;
+        person.says(name).await;
+        person.reads("The harbour").await;
+    }
+    ann.reads("Bob steps out").await;
+    ann.says("say two words").await;
+    ann.reads("You say: two words").await;
+    bob.reads("Ann says: two words").await;
+    bob.says("n").await;
+    ann.reads("Bob goes north.").await;
+    bob.reads("The market").await;
+    bob.says("take pear").await;
+    bob.reads("Bob takes the pear.").await;
     bob.leaves().await;
-    let alone = ann.hears_json().await;
-    assert_eq!(alone["players"].as_array().unwrap().len(), 1);
-    assert_eq!(alone["players"][0]["player"], ann_id);
+
+    // Whoever comes back is where they were, with what they had.
+    let mut bob = server.join().await;
+    bob.says("Bob").await;
+    bob.reads("Welcome back").await;
+    bob.reads("The market").await;
+    bob.says("inventory").await;
+    bob.reads("You carry pear.").await;
+}
+
+#[test]
+fn programs_are_short_enough_to_be_read() {
+    for program in ["game/game.py", "board/board.py", "mud/mud.py"] {
+        let path = format!("{}/examples/{program}", env!("CARGO_MANIFEST_DIR"));
+        let lines = std::fs::read_to_string(path).unwrap().lines().count();
+        assert!(lines < 150, "{program} has {lines} lines");
+    }
 }
 
 #[tokio::test]

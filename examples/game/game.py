@@ -1,81 +1,149 @@
 #!/usr/bin/env python3
-"""Coin run: players on a small board, one coin; whoever steps on it scores.
+"""Splash: whoever walks leaves paint behind; a line that closes fills what it encloses.
 
-With --frame=json every message from a client is an object to which the server has added "id",
-the sender's number; it cannot be forged. An object printed with "id" goes to that client alone,
-any other line to everyone. The board lives here, and pages only draw what they are told.
+With --frame=json the server adds "id" to what clients say: the sender's number, which cannot be forged. What is
+printed with "id" goes to that client alone, "_meta" is what the lobby reads at /api/rooms/, the rest goes to everyone.
+A page shows the token that it made up once, so whoever comes back is who they were, with all their paint.
 """
 
 import json
-import random
+import queue
 import sys
+import threading
+import time
 
-WIDTH, HEIGHT = 16, 12
-STEPS = {"up": (0, -1), "down": (0, 1), "left": (-1, 0), "right": (1, 0)}
+WIDTH, HEIGHT = 32, 20
+TICK, ROUND, PODIUM = 0.12, 90, 8  # seconds: a step, a game, a look at who has won
+MOST = 12  # players: as many colours as people can tell apart
+STEPS = {"up": (0, -1), "down": (0, 1), "left": (-1, 0), "right": (1, 0), "stop": (0, 0)}
 
 
-def say(message, to=None):
-    if to is not None:
-        message["id"] = to
+def say(**message):
     # flush: Python keeps output back when stdout is a pipe, and a game cannot wait for that.
-    print(json.dumps(message), flush=True)
+    print(json.dumps(message, separators=(",", ":")), flush=True)
 
 
-class Board:
+class Game:
     def __init__(self):
-        self.players = {}  # id -> {"at": [x, y], "score": n}
-        self.coin = self.free_place()
+        self.floor = [0] * (WIDTH * HEIGHT)  # each cell the number of the player who holds it
+        self.players = {}  # token -> player
+        self.by_id = {}  # client id -> player
+        self.begins(time.monotonic())
 
-    def free_place(self):
-        taken = {tuple(player["at"]) for player in self.players.values()}
-        places = [(x, y) for x in range(WIDTH) for y in range(HEIGHT) if (x, y) not in taken]
-        # With more players than places they share.
-        return list(random.choice(places or [(0, 0)]))
+    def begins(self, now):
+        self.playing, self.until = True, now + ROUND
+        self.floor[:] = [0] * len(self.floor)
+        self.players = {token: p for token, p in self.players.items() if p["id"] is not None}
+        for player in self.players.values():
+            self.place(player)
+        self.tell_floor()
+        self.told = list(self.floor)
 
-    def join(self, who):
-        if who not in self.players:
-            self.players[who] = {"at": self.free_place(), "score": 0}
-        say({"type": "welcome", "you": who, "width": WIDTH, "height": HEIGHT}, to=who)
+    def place(self, player):
+        number = player["number"]
+        player["at"] = [3 + number * 7 % (WIDTH - 6), 3 + number * 5 % (HEIGHT - 6)]
+        player["going"] = "stop"
+        self.floor[player["at"][1] * WIDTH + player["at"][0]] = number
 
-    def leave(self, who):
-        self.players.pop(who, None)
+    def enters(self, who, name, token):
+        # A stranger's JSON: anything may stand where a text should.
+        name, token = (" ".join(t.split())[:64] if isinstance(t, str) else "" for t in (name, token))
+        player = self.players.get(token or who)
+        if player is None:
+            free = set(range(1, MOST + 1)) - {p["number"] for p in self.players.values()}
+            if not free:
+                return say(type="full", id=who)
+            player = self.players[token or who] = {"number": min(free), "wins": 0}
+            self.place(player)
+        self.leaves(who)
+        self.by_id.pop(player.get("id"), None)  # in a second window: the newer one plays
+        player.update(id=who, name=name[:16] or f"player {player['number']}")
+        self.by_id[who] = player
+        self.tell_floor(you=player["number"], id=who)
 
-    def move(self, who, direction):
-        player = self.players.get(who)
-        step = STEPS.get(direction) if isinstance(direction, str) else None
-        if player is None or step is None:
+    def leaves(self, who):
+        if player := self.by_id.pop(who, None):
+            player.update(id=None, going="stop")
+
+    def step(self, player):
+        (x, y), (dx, dy) = player["at"], STEPS[player["going"]]
+        x, y = place = [min(max(x + dx, 0), WIDTH - 1), min(max(y + dy, 0), HEIGHT - 1)]
+        if place == player["at"]:
             return False
-        x, y = player["at"]
-        player["at"] = [min(max(x + step[0], 0), WIDTH - 1), min(max(y + step[1], 0), HEIGHT - 1)]
-        if player["at"] == self.coin:
-            player["score"] += 1
-            self.coin = self.free_place()
+        player["at"] = place
+        if self.floor[y * WIDTH + x] == player["number"]:
+            self.fill(player["number"])  # back on the own paint: perhaps a line has closed
+        self.floor[y * WIDTH + x] = player["number"]
         return True
 
-    def show(self):
-        players = [{"player": who, **player} for who, player in self.players.items()]
-        say({"type": "board", "coin": self.coin, "players": players})
+    def fill(self, number):
+        """Gives a player every cell from which no way leads out but over the player's own paint."""
+        edge = [(x, y) for x in range(WIDTH) for y in range(HEIGHT) if x % (WIDTH - 1) == 0 or y % (HEIGHT - 1) == 0]
+        outside = set()
+        while edge:
+            x, y = edge.pop()
+            cell = y * WIDTH + x
+            if 0 <= x < WIDTH and 0 <= y < HEIGHT and cell not in outside and self.floor[cell] != number:
+                outside.add(cell)
+                edge += [(x + dx, y + dy) for dx, dy in STEPS.values()]
+        self.floor = [cell if cell == number or at in outside else number for at, cell in enumerate(self.floor)]
+
+    def tell_floor(self, **more):
+        say(type="floor", width=WIDTH, height=HEIGHT, cells=self.floor, **more)
+
+    def tell(self, now):
+        players = [{key: p[key] for key in ("number", "name", "at", "wins")} | {"here": p["id"] is not None,
+                   "cells": self.floor.count(p["number"])} for p in self.players.values()]
+        painted = [[at, cell] for at, (old, cell) in enumerate(zip(self.told, self.floor)) if old != cell]
+        self.told = list(self.floor)
+        say(type="state", playing=self.playing, left=max(0, round(self.until - now)), players=players, painted=painted)
+
+    def tick(self, now):
+        """A step of everybody who walks; true if there is something to tell."""
+        if now < self.until:
+            return self.playing and any([self.step(p) for p in self.players.values()])
+        if not self.playing:
+            self.begins(now)
+            return True
+        self.playing, self.until = False, now + PODIUM
+        held = [self.floor.count(p["number"]) for p in self.players.values()]
+        for player, cells in zip(self.players.values(), held):
+            player["wins"] += cells == max(held)
+        return True
 
 
 def main():
-    board = Board()
-    for line in sys.stdin.buffer:
+    inbox = queue.Queue(1000)  # bounded: who floods the game waits for it
+    threading.Thread(target=lambda: [*map(inbox.put, sys.stdin.buffer), inbox.put(None)], daemon=True).start()
+    game, second, next_tick = Game(), 0, time.monotonic()
+    while True:
+        try:
+            line = inbox.get(timeout=max(0, next_tick - time.monotonic()))
+        except queue.Empty:
+            now = next_tick = time.monotonic()
+            next_tick += TICK
+            if game.tick(now) or int(now) != second:  # walks are told at once, the clock every second
+                second = int(now)
+                game.tell(now)
+            continue
+        if line is None:  # the last player has left
+            return
         try:
             message = json.loads(line)
         except (ValueError, RecursionError):
-            # The server lets only objects through, but not every object suits every parser
-            # (a number of five thousand digits); one client's message must not end the game.
-            continue
-        # "join" and "leave" come from the server's --joinmsg and --leavemsg. A client that sends
-        # them itself only resets its own player, because "id" is always the sender's.
+            continue  # an object for the server, but too odd for this parser (a number of 5000 digits)
         kind, who = message.get("type"), message.get("id")
-        if kind == "join":
-            board.join(who)
-        elif kind == "leave":
-            board.leave(who)
-        elif kind != "move" or not board.move(who, message.get("dir")):
+        if kind == "enter":
+            game.enters(who, message.get("name"), message.get("token"))
+        elif kind == "leave":  # by the server's --leavemsg; a client that says so itself only leaves
+            game.leaves(who)
+        elif kind == "go" and who in game.by_id and message.get("way") in list(STEPS):
+            game.by_id[who]["going"] = message["way"]
+        else:
             continue
-        board.show()
+        if kind != "go":
+            game.tell(time.monotonic())
+            say(_meta=True, players=[p["name"] for p in game.players.values() if p["id"] is not None])
 
 
 main()

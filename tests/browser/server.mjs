@@ -15,6 +15,9 @@ export const ROOT = new URL('../..', import.meta.url).pathname;
 // sit on a port of ours while a server that used it is away.
 const HOST = `127.${1 + (process.pid >> 14) % 254}.${(process.pid >> 7) % 128}.${1 + process.pid % 128}`;
 
+// Ports of its own for programs that listen: two servers at once would try the same ones first.
+const PORTS = 10_000 + process.pid % 500 * 40;
+
 /** What the row of an example in examples/README.md says to run, without program and address. */
 export function commandOf(example) {
   const readme = readFileSync(`${ROOT}examples/README.md`, 'utf8');
@@ -42,8 +45,9 @@ export class Server {
   }
 
   async #run(port) {
+    const ports = this.words.includes('--tcp ') ? `--tcpports ${PORTS}:${PORTS + 39}` : '';
     // A shell, because the line is quoted for one; exec, so that the process is the server.
-    this.#process = spawn('sh', ['-c', `exec "$0" --addr ${HOST}:${port} --log json ${this.words}`, process.env.SCALESOCKET_BIN], {
+    this.#process = spawn('sh', ['-c', `exec "$0" --addr ${HOST}:${port} --log json ${ports} ${this.words}`, process.env.SCALESOCKET_BIN], {
       cwd: ROOT,
       // Children are handed PATH: whoever has the mark in it is one.
       env: { ...process.env, ...this.environment, PATH: `${process.env.PATH}:${this.#mark}` },

@@ -8,6 +8,7 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { after, test } from 'node:test';
+import { setTimeout as glance } from 'node:timers/promises';
 
 import { PATIENCE, ROOT, Server, commandOf } from './server.mjs';
 
@@ -163,6 +164,15 @@ export async function shows(locator, text) {
 /** Waits until this holds on the page; `what` is told when it never does. */
 export async function holds(page, what, condition, argument) {
   await page.waitForFunction(condition, argument).catch((error) => { throw new Error(`${what}: ${error.message}`); });
+}
+
+/** Waits until this holds, where no single page can tell. */
+export async function until(what, condition) {
+  const deadline = Date.now() + PATIENCE;
+  while (!await condition()) {
+    assert.ok(Date.now() < deadline, `never: ${what}`);
+    await glance(50);
+  }
 }
 
 /** Nothing is wider than the window, and these controls can be reached in it without scrolling sideways. */
