@@ -107,6 +107,7 @@ document.addEventListener('keydown', (event) => {
   } else if (!writing && event.key === 'p' && current) current.setPaused(!current.paused);
 });
 document.addEventListener('visibilitychange', () => { if (!document.hidden) refresh(); });
-window.addEventListener('hashchange', route);
+// Another view is read from its start, by whoever cannot see that it came.
+window.addEventListener('hashchange', () => { route(); if (token) { $('main').focus({ preventScroll: true }); scrollTo(0, 0); } });
 route();
 
