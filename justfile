@@ -16,6 +16,10 @@ run:
 test *FILTER:
     cargo test --locked {{FILTER}}
 
+# examples and console in a real browser, or the files whose names contain FILTER; pictures in target/pictures
+browser *FILTER:
+    tests/browser/run {{FILTER}}
+
 # everything that guards the project, exactly as it is run on a submission
 check:
     bash .ci/run
