@@ -11,15 +11,19 @@ const CLOSE = 8;
 export class Person {
   /** What came: strings, and bytes as Uint8Array. */
   heard = [];
+  /** How many that was. */
+  count = 0;
   /** The code and the reason of the close; null while it is open. */
   closed = null;
   #socket;
   #read = Buffer.alloc(0);
   #news = () => {};
+  #counts = false;
 
-  /** In the room, of that name. With `deaf` it reads nothing once it is in. */
-  static async joins(server, room, { deaf = false } = {}) {
+  /** In the room, of that name. With `deaf` it reads nothing once it is in; with `counts` it counts what it hears and forgets it. */
+  static async joins(server, room, { deaf = false, counts = false } = {}) {
     const person = new Person();
+    person.#counts = counts;
     const [host, port] = server.addr.split(':');
     const socket = connect(Number(port), host);
     person.#socket = socket;
@@ -63,9 +67,10 @@ export class Person {
       const payload = rest.subarray(from, from + length);
       at += from + length;
       const kind = rest[0] & 15;
-      if (kind === TEXT) this.heard.push(payload.toString());
-      else if (kind === BINARY) this.heard.push(new Uint8Array(payload));
-      else if (kind === CLOSE) {
+      if (kind === TEXT || kind === BINARY) {
+        this.count += 1;
+        if (!this.#counts) this.heard.push(kind === TEXT ? payload.toString() : new Uint8Array(payload));
+      } else if (kind === CLOSE) {
         this.closed = length >= 2 ? `${payload.readUInt16BE(0)} ${payload.subarray(2)}` : '1005 ';
         this.#send(CLOSE, payload);
         this.#socket.end();
@@ -76,6 +81,10 @@ export class Person {
   }
 
   #send(kind, payload) {
+    this.#socket.write(this.#frame(kind, payload));
+  }
+
+  #frame(kind, payload) {
     const { length } = payload;
     const head = Buffer.alloc(length < 126 ? 6 : length < 65536 ? 8 : 14);
     head[0] = 128 | kind;
@@ -83,11 +92,16 @@ export class Person {
     head[1] = 128 | (length < 126 ? length : length < 65536 ? 126 : 127);
     if (head.length === 8) head.writeUInt16BE(length, 2);
     if (head.length === 14) head.writeBigUInt64BE(BigInt(length), 2);
-    this.#socket.write(Buffer.concat([head, payload]));
+    return Buffer.concat([head, payload]);
   }
 
   says(text) {
     this.#send(TEXT, Buffer.from(text));
+  }
+
+  /** All of these, at once. */
+  saysAll(texts) {
+    this.#socket.write(Buffer.concat(texts.map((text) => this.#frame(TEXT, Buffer.from(text)))));
   }
 
   saysBytes(bytes) {

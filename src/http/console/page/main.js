@@ -97,7 +97,7 @@ $('join-form').onsubmit = (event) => { event.preventDefault(); if (current) curr
 $('type-form').onsubmit = (event) => { event.preventDefault(); if (current) current.type($('typed').value); $('typed').value = ''; };
 document.addEventListener('keydown', (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || $('sure').open) return;
-  const writing = /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName);
+  const writing = event.target.matches('input:not([type=checkbox]), textarea, select');
   if (event.key === 'Escape') {
     if (writing) event.target.blur(); else if (location.hash !== '#/') location.hash = '#/';
   } else if (!writing && event.key === '/') {
