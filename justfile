@@ -20,6 +20,11 @@ test *FILTER:
 browser *FILTER:
     tests/browser/run {{FILTER}}
 
+# the console beside 1,000 rooms and 10,000 messages a second: how long the page's tasks are, and what the server spends
+console-load:
+    cargo build --release --locked
+    CONSOLE_LOAD=full SCALESOCKET_BIN=$PWD/target/release/scalesocket tests/browser/run console-load
+
 # everything that guards the project, exactly as it is run on a submission
 check:
     bash .ci/run

@@ -126,12 +126,14 @@ pub(super) fn routes(console: &Console, door: &Arc<Door>) -> Router<Arc<Door>> {
         .route("/console/fleet", get(overview::fleet))
         .route("/console/rooms/{room}", get(room::details))
         .route("/console/rooms/{room}/watch", get(room::watch));
-    if console.access == Access::Write {
-        routes = routes
-            .route("/console/rooms/{room}/input", post(act::input))
-            .route("/console/rooms/{room}/say", post(act::say))
-            .route("/console/rooms/{room}/kick", post(act::kick))
-            .route("/console/rooms/{room}/end", post(act::end));
+    let writes = console.access == Access::Write;
+    for (path, act) in [
+        ("/console/rooms/{room}/input", post(act::input)),
+        ("/console/rooms/{room}/say", post(act::say)),
+        ("/console/rooms/{room}/kick", post(act::kick)),
+        ("/console/rooms/{room}/end", post(act::end)),
+    ] {
+        routes = routes.route(path, if writes { act } else { post(act::refused) });
     }
     let known = middleware::from_fn_with_state(Arc::clone(door), known_only);
     routes

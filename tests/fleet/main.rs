@@ -5,6 +5,7 @@
 
 mod census;
 mod chart;
+mod console;
 mod cost;
 mod doors;
 mod faults;

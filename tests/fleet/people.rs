@@ -119,11 +119,21 @@ impl Person {
 
 /// The answer of an endpoint: status, head and body.
 pub(crate) async fn get(address: Ipv4Addr, port: u16, path: &str) -> (u16, String, String) {
+    get_as(address, port, path, "").await
+}
+
+/// The same, asked with these lines in the head.
+pub(crate) async fn get_as(
+    address: Ipv4Addr,
+    port: u16,
+    path: &str,
+    headers: &str,
+) -> (u16, String, String) {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let ask = async {
         let mut stream = TcpStream::connect((address, port)).await?;
         let request =
-            format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+            format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}\r\n");
         stream.write_all(request.as_bytes()).await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;

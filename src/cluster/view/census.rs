@@ -49,7 +49,8 @@ pub struct Held {
 }
 
 impl View {
-    /// Every pod, and the rooms whose names hold `search` in any case: so many at the most.
+    /// Every pod, and the rooms whose names or whose pods' names hold `search` in any case: so many at
+    /// the most.
     pub fn census(&self, search: &str, most: usize) -> Census {
         let known = self.known.read();
         let search = search.to_lowercase();
@@ -76,9 +77,14 @@ impl View {
             .values()
             .map(|session| (session.id, session.pod.as_str()))
             .collect();
-        let matches = |room: &str| search.is_empty() || room.to_lowercase().contains(&search);
+        let holds = |text: &str| text.to_lowercase().contains(&search);
         let claims = known.claims.values();
-        let mut found: Vec<_> = claims.filter(|claim| matches(&claim.room)).collect();
+        let matches = |room: &str, session: u128| {
+            search.is_empty() || holds(room) || holders.get(&session).is_some_and(|pod| holds(pod))
+        };
+        let mut found: Vec<_> = claims
+            .filter(|claim| matches(&claim.room, claim.session))
+            .collect();
         found.sort_by(|a, b| a.room.cmp(&b.room));
         let rooms_matching = found.len();
         let rooms = found.into_iter().take(most).map(|claim| Held {
@@ -157,6 +163,8 @@ mod tests {
         let member = &census.pods[0];
         assert_eq!((member.rooms, member.limit, member.clients), (2, 10, 4));
         assert!(member.ready && !member.leaving);
+        let of_pod = view().census("POD-A", 9);
+        assert_eq!((of_pod.rooms_matching, of_pod.rooms.len()), (2, 2));
         // Of a session that is over it is not known who has its rooms.
         assert_eq!(view().census("", 9).rooms[1], held("chess", None));
     }

@@ -1,5 +1,5 @@
 //! What operators do with a room: speak to its program or to its clients, kick one, end it. Only with
-//! `--console=write`. Bodies are JSON and say so, which no form of another page can.
+//! `--console=write`, else 403. Bodies are JSON and say so, which no form of another page can.
 
 use std::sync::Arc;
 
@@ -169,6 +169,13 @@ pub(super) async fn end(
         }
         (Err(response), _) | (_, Err(response)) => *response,
     }
+}
+
+/// Of a console that only looks.
+pub(super) async fn refused() -> Response {
+    let message = "this console only looks: start the server with --console=write to act";
+    let body = json!({ "error": "read_only", "message": message });
+    json_response(StatusCode::FORBIDDEN, &body)
 }
 
 #[cfg(test)]

@@ -13,8 +13,12 @@ async fn a_console_that_looks_cannot_act() {
         ("kick", json!({"client": 1})),
         ("end", json!({})),
     ] {
-        let (status, _) = posts(&server, &format!("/console/rooms/x/{action}"), body).await;
-        assert!((400..500).contains(&status), "{action}: {status}");
+        let (status, said) = posts(&server, &format!("/console/rooms/x/{action}"), body).await;
+        assert_eq!(
+            (status, &said["error"]),
+            (403, &json!("read_only")),
+            "{action}"
+        );
     }
     ann.hears_nothing().await;
 }

@@ -97,7 +97,7 @@ $('join-form').onsubmit = (event) => { event.preventDefault(); if (current) curr
 $('type-form').onsubmit = (event) => { event.preventDefault(); if (current) current.type($('typed').value); $('typed').value = ''; };
 document.addEventListener('keydown', (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || $('sure').open) return;
-  const writing = /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName);
+  const writing = event.target.matches('input:not([type=checkbox]), textarea, select');
   if (event.key === 'Escape') {
     if (writing) event.target.blur(); else if (location.hash !== '#/') location.hash = '#/';
   } else if (!writing && event.key === '/') {
@@ -107,6 +107,7 @@ document.addEventListener('keydown', (event) => {
   } else if (!writing && event.key === 'p' && current) current.setPaused(!current.paused);
 });
 document.addEventListener('visibilitychange', () => { if (!document.hidden) refresh(); });
-window.addEventListener('hashchange', route);
+// Another view is read from its start, by whoever cannot see that it came.
+window.addEventListener('hashchange', () => { route(); if (token) { $('main').focus({ preventScroll: true }); scrollTo(0, 0); } });
 route();
 

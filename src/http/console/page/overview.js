@@ -3,13 +3,24 @@
 const PAGE = 100;
 const view = { sort: 'messages', order: 'desc', search: '', offset: 0, matching: 0 };
 const COLUMNS = [
-  ['name', 'Room', ''], ['state', 'State', ''], ['clients', 'Clients', 'number'], ['messages', 'Messages/s', 'number'],
-  ['bytes', 'Bytes/s', 'number'], ['lag', 'Lag', 'number'], ['cpu', 'CPU', 'number'], ['memory', 'Memory', 'number rare'],
-  ['age', 'Age', 'number rare'], [null, 'PID', 'number rare'], [null, 'Stderr', 'long rare'],
+  ['name', 'Room', 'name'], ['state', 'State', 'rare'], ['clients', 'Clients', 'number'], ['messages', 'Messages/s', 'number'],
+  ['bytes', 'Bytes/s', 'number rare'], ['lag', 'Lag', 'number'], ['cpu', 'CPU', 'number'], ['memory', 'Memory', 'number rare'],
+  ['age', 'Age', 'number rare'], [null, 'PID', 'number rare'], [null, 'Stderr', 'long rare wide'],
 ];
 const serverFigures = new Figures($('server'));
 const serverRates = new Rates();
 const rows = new Map();
+// What rooms did, those too that a search leaves out for a while.
+const pasts = new Map();
+const PASTS = 1000;
+function past(name) {
+  let series = pasts.get(name);
+  if (!series) {
+    if (pasts.size >= PASTS) pasts.delete(pasts.keys().next().value);
+    pasts.set(name, series = [[], [], [], []]);
+  }
+  return series;
+}
 
 function buildHead() {
   const line = el('tr');
@@ -43,10 +54,11 @@ function markSort() {
 function roomRow(name) {
   const link = el('a', { href: `#/rooms/${encodeURIComponent(name)}` }, plain(name));
   const charts = [chart('spark', 2), chart('spark', 2)];
-  const cells = COLUMNS.map(([, , kind], i) => el('td', { class: kind }, ...(i === 0 ? [link] : [])));
+  const badge = el('span', { class: 'badge' });
+  const cells = COLUMNS.map(([, , kind], i) => el('td', { class: kind }, ...(i === 0 ? [link, badge] : [])));
   const texts = [el('span'), el('span')];
   charts.forEach((picture, i) => cells[3 + i].append(picture, texts[i]));
-  return { line: el('tr', null, ...cells), cells, charts, texts, series: [[], [], [], []] };
+  return { line: el('tr', null, ...cells), cells, badge, charts, texts, series: past(name) };
 }
 
 function showRooms(rooms) {
@@ -63,7 +75,9 @@ function showRooms(rooms) {
     draw(row.charts[1], row.series.slice(2));
     // Known from the second look on.
     const cpu = room.cpu_seconds === null ? '–' : room.cpu_cores === null ? '…' : share(room.cpu_cores);
-    put(row.cells[1], room.restarts ? `${room.state} (restarted ${room.restarts}×)` : room.state);
+    const state = room.restarts ? `${room.state} (restarted ${room.restarts}×)` : room.state;
+    put(row.cells[1], state);
+    put(row.badge, state === 'running' ? '' : state);
     put(row.cells[2], count(room.connections));
     put(row.texts[0], rate(room.messages_in_per_second + room.messages_out_per_second));
     put(row.texts[1], bytes(room.bytes_in_per_second + room.bytes_out_per_second));
@@ -85,9 +99,10 @@ function showEnds(ends) {
   if (body.dataset.key === key) return;
   body.dataset.key = key;
   body.replaceChildren(...ends.map((end) => el('tr', null,
-    el('td', null, plain(end.room)), el('td', { class: end.code === 1011 ? 'bad' : '' }, plain(end.reason)), el('td', null, String(end.code)),
-    el('td', null, end.exit || '–'), el('td', null, span(end.age_seconds)), el('td', { class: 'long' }, plain(end.stderr || '')))));
+    el('td', { class: 'name' }, plain(end.room)), el('td', { class: end.code === 1011 ? 'bad' : '' }, plain(end.reason)), el('td', { class: 'rare' }, String(end.code)),
+    el('td', { class: 'rare' }, end.exit || '–'), el('td', { class: 'rare' }, span(end.age_seconds)), el('td', { class: 'long' }, plain(end.stderr || '')))));
   $('no-ends').hidden = ends.length > 0;
+  $('ends-table').hidden = ends.length === 0;
 }
 
 async function refreshOverview(signal) {
@@ -115,6 +130,7 @@ async function refreshOverview(signal) {
   if (view.offset >= view.matching) view.offset = Math.max(0, Math.floor((view.matching - 1) / PAGE) * PAGE);
   const last = Math.min(view.offset + all.rooms.length, view.matching);
   put($('count'), view.matching ? `showing ${whole.format(Math.min(view.offset + 1, last))}–${whole.format(last)} of ${whole.format(view.matching)}` : 'none');
+  $('pager').hidden = view.matching <= PAGE;
   $('previous').disabled = view.offset === 0;
   $('next').disabled = last >= view.matching;
   $('no-rooms').hidden = all.rooms.length > 0 || view.search !== '';
@@ -123,14 +139,23 @@ async function refreshOverview(signal) {
 }
 
 let fleetSearch = '';
+// Which rooms it has: those that are searched by its name.
+function podButton(name) {
+  const button = el('button', { type: 'button', class: 'link', 'aria-label': `Rooms of ${name}` }, name);
+  button.onclick = () => { $('claim-search').value = fleetSearch = name; refresh(); };
+  return button;
+}
 async function refreshFleet(signal) {
   const fleet = await get(`/fleet?${new URLSearchParams({ search: fleetSearch })}`, signal);
   const state = (pod) => (pod.leaving ? 'leaving' : pod.ready ? 'ready' : 'takes no rooms');
+  const at = document.activeElement && document.activeElement.ariaLabel;
   $('pods').tBodies[0].replaceChildren(...fleet.pods.map((pod) => el('tr', null,
-    el('td', null, pod.pod), el('td', null, state(pod)), el('td', null, pod.limit ? `${count(pod.rooms)} of ${count(pod.limit)}` : 'gateway'),
+    el('td', null, podButton(pod.pod)), el('td', { class: pod.leaving || !pod.ready ? 'bad' : '' }, state(pod)), el('td', null, pod.limit ? `${count(pod.rooms)} of ${count(pod.limit)}` : 'gateway'),
     el('td', null, count(pod.clients)), el('td', null, pod.public || '–'))));
   $('claims').tBodies[0].replaceChildren(...fleet.rooms.map((held) => el('tr', null,
     el('td', null, plain(held.room)), el('td', null, held.pod || 'not known'))));
+  // Whoever was at one of them still is.
+  if (at && at.startsWith('Rooms of ') && document.activeElement === document.body) [...$('pods').querySelectorAll('button')].find((one) => one.ariaLabel === at)?.focus();
   put($('claim-count'), `showing ${whole.format(fleet.rooms.length)} of ${whole.format(fleet.rooms_matching)}`);
 }
 
