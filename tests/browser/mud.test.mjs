@@ -1,6 +1,7 @@
 // examples/mud: two people in one town, with nothing but lines of text.
 
 import assert from 'node:assert/strict';
+import { createServer } from 'node:net';
 
 import { fits, focused, picture, pictures, play, shows } from './stage.mjs';
 
@@ -72,4 +73,40 @@ play('a town on a phone, and after an earthquake', async (stage) => {
   await shows(story(ann), /Welcome to Saltmarsh, Ann.*Welcome to Saltmarsh, Ann/s);
   await ann.getByRole('button', { name: 'who' }).tap();
   await shows(story(ann), 'Ann, harbour');
+});
+
+play('the same page is for a dungeon that knows nothing of us', async (stage) => {
+  // As most are: it asks for the name, and has a connection for each player.
+  const players = new Set();
+  const dungeon = createServer((socket) => {
+    let name;
+    players.add(socket.setEncoding('utf8'));
+    socket.write('What is your name?\r\n');
+    socket.on('data', (lines) => {
+      for (const line of lines.split('\n').filter(Boolean)) {
+        for (const player of players) if (name) player.write(`${name}: ${line}\r\n`);
+        name ??= line;
+      }
+    });
+    socket.on('close', () => players.delete(socket));
+    socket.on('error', () => {});
+  });
+  await new Promise((done) => dungeon.listen(0, '127.0.0.1', done));
+  try {
+    const server = await stage.serves(`--isolate --connect 127.0.0.1:${dungeon.address().port} --staticdir examples/mud`);
+    const [ann, bob] = [await stage.opens(server.at('/')), await stage.opens(server.at('/'))];
+    for (const [page, name] of [[ann, 'Ann'], [bob, 'Bob']]) {
+      await shows(story(page), 'What is your name?');
+      await page.keyboard.type(name);
+      await page.keyboard.press('Enter');
+    }
+    await types(ann, ['hello', 'Ann: hello']);
+    await shows(story(bob), 'Ann: hello');
+    await types(bob, ['hello yourself', 'Bob: hello yourself']);
+    await shows(story(ann), 'Bob: hello yourself');
+    for (const page of [ann, bob]) await page.context().close(); // before they could miss it
+  } finally {
+    for (const player of players) player.destroy();
+    dungeon.close();
+  }
 });
