@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::anyhow;
+use futures_util::stream::SplitSink;
 use futures_util::{SinkExt, StreamExt};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -70,45 +71,48 @@ async fn talk(options: &Options) -> anyhow::Result<ExitCode> {
     screen.note("connected")?;
     let (mut sink, mut stream) = socket.split();
     let mut leaves_at: Option<Instant> = None;
-    loop {
-        let silent = async {
-            match leaves_at {
-                Some(at) => sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            heard = stream.next() => {
-                if let Some(at) = &mut leaves_at {
-                    *at = Instant::now() + options.wait;
+    {
+        // Beside what is heard: a server may take nothing more before we have heard what it says.
+        let speaks = speak(&mut sink, &mut said);
+        tokio::pin!(speaks);
+        let mut speaking = true;
+        loop {
+            let silent = async {
+                match leaves_at {
+                    Some(at) => sleep_until(at).await,
+                    None => std::future::pending().await,
                 }
-                match heard {
-                    Some(Ok(Message::Close(frame))) => return ended(&mut screen, frame),
-                    Some(Ok(message)) => {
-                        if screen.message(&message).is_err() {
-                            // Nobody reads any more.
-                            break;
+            };
+            tokio::select! {
+                heard = stream.next() => {
+                    if let Some(at) = &mut leaves_at {
+                        *at = Instant::now() + options.wait;
+                    }
+                    match heard {
+                        Some(Ok(Message::Close(frame))) => return ended(&mut screen, frame),
+                        Some(Ok(message)) => {
+                            if screen.message(&message).is_err() {
+                                // Nobody reads any more.
+                                break;
+                            }
                         }
+                        Some(Err(Error::ConnectionClosed | Error::AlreadyClosed)) | None => {
+                            return Err(anyhow!("the connection ended without a close"));
+                        }
+                        Some(Err(error)) => return Err(anyhow!("the connection failed: {error}")),
                     }
-                    Some(Err(Error::ConnectionClosed | Error::AlreadyClosed)) | None => {
-                        return Err(anyhow!("the connection ended without a close"));
-                    }
-                    Some(Err(error)) => return Err(anyhow!("the connection failed: {error}")),
                 }
+                // One that failed is heard of above, with its reason, if there is one.
+                spoken = &mut speaks, if speaking => {
+                    speaking = false;
+                    if spoken.is_ok() && people {
+                        break;
+                    }
+                    leaves_at = Some(Instant::now() + options.wait);
+                }
+                () = silent => break,
+                _ = &mut interrupt => break,
             }
-            input = said.recv(), if leaves_at.is_none() => match input {
-                Some(Input::Line(line)) => {
-                    let message = match String::from_utf8(line) {
-                        Ok(text) => Message::Text(text.into()),
-                        Err(bytes) => Message::Binary(Bytes::from(bytes.into_bytes())),
-                    };
-                    sink.send(message).await.map_err(|error| anyhow!("the connection failed: {error}"))?;
-                }
-                Some(Input::End) | None if people => break,
-                Some(Input::End) | None => leaves_at = Some(Instant::now() + options.wait),
-            },
-            () = silent => break,
-            _ = &mut interrupt => break,
         }
     }
     let close = CloseFrame {
@@ -127,6 +131,21 @@ async fn talk(options: &Options) -> anyhow::Result<ExitCode> {
     // Who does not answer is left.
     timeout(CLOSE_TIME, goodbye).await.ok();
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says line after line, until nothing more is said.
+async fn speak(
+    sink: &mut SplitSink<Talk, Message>,
+    said: &mut mpsc::Receiver<Input>,
+) -> Result<(), Error> {
+    while let Some(Input::Line(line)) = said.recv().await {
+        let message = match String::from_utf8(line) {
+            Ok(text) => Message::Text(text.into()),
+            Err(bytes) => Message::Binary(Bytes::from(bytes.into_bytes())),
+        };
+        sink.send(message).await?;
+    }
+    Ok(())
 }
 
 /// The other side has closed: says why, and whether that is well.
