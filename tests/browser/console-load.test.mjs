@@ -47,7 +47,7 @@ play('a flood in one room, and a thousand that are silent', async (stage) => {
   const silent = [];
   for (let n = 0; n < ROOMS; n += 1) silent.push(await Person.joins(server, `silent-${n}`));
   const ann = await Person.joins(server, 'flooded', { counts: true });
-  const page = await stage.opens(server.at('/health'), { viewport: { width: 1180, height: 760 } });
+  const page = await stage.opens(server.at('/console'), { viewport: { width: 1180, height: 760 } });
   await page.addInitScript(() => {
     window.tasks = [];
     new PerformanceObserver((list) => list.getEntries().forEach(({ startTime, duration }) => window.tasks.push({ startTime, duration })))
@@ -70,6 +70,7 @@ play('a flood in one room, and a thousand that are silent', async (stage) => {
   };
 
   await flood('no page');
+  await page.goto('about:blank');
   await page.goto(server.at(`/console#token=${TOKEN}`));
   await shows(page.locator('#count'), `of ${(ROOMS + 1).toLocaleString('en')}`);
   await holds(page, 'rates', () => document.querySelector('#server dd:nth-of-type(1)'));

@@ -80,9 +80,9 @@ fn compare(sort: Sort, a: &Row, b: &Row) -> Ordering {
     }
 }
 
-/// The rooms that were asked for, and how many match.
-fn choose(sampler: &Sampler, rooms: &Rooms, asked: &Asked) -> (Vec<Row>, usize) {
-    let mut rows = sampler.rows(rooms);
+/// The rooms that were asked for, how many match, and the number of the look at them.
+fn choose(sampler: &Sampler, rooms: &Rooms, asked: &Asked) -> (Vec<Row>, usize, u64) {
+    let (mut rows, sample) = sampler.rows(rooms);
     let search = asked.search.to_lowercase();
     rows.retain(|row| search.is_empty() || row.name.to_lowercase().contains(&search));
     let by_usage = matches!(asked.sort, Sort::Cpu | Sort::Memory);
@@ -112,7 +112,7 @@ fn choose(sampler: &Sampler, rooms: &Rooms, asked: &Asked) -> (Vec<Row>, usize) 
         }
         row
     });
-    (shown.collect(), matching)
+    (shown.collect(), matching, sample)
 }
 
 /// Processor seconds that the server itself has used, without its programs, and the memory it has.
@@ -159,7 +159,7 @@ pub(super) async fn overview(
         let console = looker.options.console.as_ref()?;
         Some(choose(&console.sampler, &looker.rooms, &asked))
     });
-    let Ok(Some((rooms, matching))) = looked.await else {
+    let Ok(Some((rooms, matching, sample))) = looked.await else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
     let totals = door.metrics.total();
@@ -193,6 +193,7 @@ pub(super) async fn overview(
             "bytes_out": totals.bytes_out,
             "messages_dropped": totals.messages_dropped,
         },
+        "sample": sample,
         "rooms_matching": matching,
         "rooms": rooms,
         "last_ends": ends,

@@ -74,6 +74,8 @@ pub(super) struct Sampler(Mutex<Sample>);
 #[derive(Debug, Default)]
 struct Sample {
     at: Option<Instant>,
+    /// How often all rooms were looked at.
+    looks: u64,
     before: HashMap<Key, Seen>,
     rows: Vec<Row>,
 }
@@ -117,13 +119,13 @@ impl Work {
 }
 
 impl Sampler {
-    /// All rooms, as of a second ago at the longest. May take milliseconds.
-    pub(super) fn rows(&self, rooms: &Rooms) -> Vec<Row> {
+    /// All rooms, as of a second ago at the longest, and the number of the look. May take milliseconds.
+    pub(super) fn rows(&self, rooms: &Rooms) -> (Vec<Row>, u64) {
         let mut sample = self.0.lock();
         let now = Instant::now();
         let since = sample.at.map(|at| now.saturating_duration_since(at));
         if since.is_some_and(|since| since < FRESH) {
-            return sample.rows.clone();
+            return (sample.rows.clone(), sample.looks);
         }
         if since.is_none_or(|since| since > STALE) {
             sample.before.clear();
@@ -141,8 +143,9 @@ impl Sampler {
             sample.before.insert(key, Seen { glance, work });
         }
         sample.at = Some(now);
+        sample.looks += 1;
         sample.rows.clone_from(&rows);
-        rows
+        (rows, sample.looks)
     }
 
     /// What the room's program uses and said last. Asks the system, which takes its time.

@@ -61,7 +61,11 @@ function roomRow(name) {
   return { line: el('tr', null, ...cells), cells, badge, charts, texts, series: past(name) };
 }
 
-function showRooms(rooms) {
+let sampled = null;
+function showRooms(rooms, sample) {
+  // The server looks once a second, however often it is asked.
+  const fresh = sample !== sampled;
+  sampled = sample;
   const names = new Set(rooms.map((room) => room.name));
   for (const [name, row] of rows) if (!names.has(name)) { row.line.remove(); rows.delete(name); }
   const body = $('rooms').tBodies[0];
@@ -69,10 +73,13 @@ function showRooms(rooms) {
   for (const room of rooms) {
     let row = rows.get(room.name);
     if (!row) rows.set(room.name, row = roomRow(room.name));
-    [room.messages_in_per_second, room.messages_out_per_second, room.bytes_in_per_second, room.bytes_out_per_second]
-      .forEach((value, i) => push(row.series[i], value));
-    draw(row.charts[0], row.series.slice(0, 2));
-    draw(row.charts[1], row.series.slice(2));
+    if (fresh || !row.drawn) {
+      const now = [room.messages_in_per_second, room.messages_out_per_second, room.bytes_in_per_second, room.bytes_out_per_second];
+      if (fresh) now.forEach((value, i) => push(row.series[i], value));
+      draw(row.charts[0], row.series.slice(0, 2));
+      draw(row.charts[1], row.series.slice(2));
+      row.drawn = true;
+    }
     // Known from the second look on.
     const cpu = room.cpu_seconds === null ? '–' : room.cpu_cores === null ? '…' : share(room.cpu_cores);
     const state = room.restarts ? `${room.state} (restarted ${room.restarts}×)` : room.state;
@@ -134,7 +141,7 @@ async function refreshOverview(signal) {
   $('previous').disabled = view.offset === 0;
   $('next').disabled = last >= view.matching;
   $('no-rooms').hidden = all.rooms.length > 0 || view.search !== '';
-  showRooms(all.rooms);
+  showRooms(all.rooms, all.sample);
   showEnds(all.last_ends);
 }
 

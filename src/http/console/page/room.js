@@ -1,6 +1,8 @@
 
 // One room: what passes, who is there, and what may be done with it.
 const LINES = 300;
+// Drawn at once: what is more comes with the next frames, so that none of them takes long.
+const AT_ONCE = 40;
 const HELD = 2000;
 let current = null;
 
@@ -127,7 +129,7 @@ class RoomView {
     if (this.paused) { this.waiting += seen.length; this.tell(); return; }
     this.fresh.push(...seen);
     if (this.fresh.length > LINES) this.fresh.splice(0, this.fresh.length - LINES);
-    if (!this.drawing) { this.drawing = true; requestAnimationFrame(() => this.draw()); }
+    this.drawSoon();
   }
   // Says why, and in a fleet where it is now, as far as the server remembers.
   async ended() {
@@ -160,16 +162,21 @@ class RoomView {
     this.drawing = false;
     const log = $('traffic');
     const below = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
-    log.append(...this.fresh.filter(wanted).map(line));
-    this.fresh = [];
+    log.append(...this.fresh.splice(0, AT_ONCE).filter(wanted).map(line));
     while (log.childElementCount > LINES) log.firstElementChild.remove();
     if (below) log.scrollTop = log.scrollHeight;
     this.tell();
+    if (this.fresh.length) this.drawSoon();
+  }
+  drawSoon() {
+    if (this.drawing) return;
+    this.drawing = true;
+    requestAnimationFrame(() => { if (!this.stop.signal.aborted) this.draw(); });
   }
   redraw() {
-    this.fresh = [];
-    $('traffic').replaceChildren(...this.held.filter(wanted).slice(-LINES).map(line));
-    $('traffic').scrollTop = $('traffic').scrollHeight;
+    this.fresh = this.held.filter(wanted).slice(-LINES);
+    $('traffic').replaceChildren();
+    if (this.fresh.length) this.drawSoon();
     this.tell();
   }
   setPaused(paused) {

@@ -112,7 +112,9 @@ class Rates {
   note(counters) {
     const now = performance.now();
     const seconds = this.last ? (now - this.last.at) / 1000 : 0;
-    const out = {};
+    // Somebody searches or sorts: too soon for a rate.
+    if (this.last && seconds < 0.5) return this.out;
+    const out = this.out = {};
     for (const [name, value] of Object.entries(counters)) {
       const series = this.series[name] || (this.series[name] = []);
       const before = this.last && this.last.counters[name];
