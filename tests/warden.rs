@@ -13,6 +13,7 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::Path,
     process::{Command, Stdio},
+    sync::atomic::{AtomicU16, Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
@@ -694,10 +695,26 @@ fn role_tcp_child() {
     stream.write_all(&heard).unwrap();
 }
 
-/// A pool of one port that was free a moment ago.
+/// A pool of one port that is free, below those that connections of others start from: such a one
+/// could be taken before the child has it.
 fn one_port() -> Ports {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    const FIRST: u16 = 10_000;
+    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap();
+    let ephemeral: u16 = range.split_whitespace().next().unwrap().parse().unwrap();
+    let below = ephemeral.checked_sub(FIRST).expect("ports of nobody");
+    let own = std::process::id() as u16;
+    let is_free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let port = (0..below)
+        .map(|_| {
+            FIRST
+                + own
+                    .wrapping_mul(97)
+                    .wrapping_add(NEXT.fetch_add(1, Relaxed))
+                    % below
+        })
+        .find(is_free)
+        .expect("a free port");
     Ports::new(port..=port)
 }
 
