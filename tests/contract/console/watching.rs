@@ -126,6 +126,34 @@ async fn who_watches_sees_whom_the_program_spoke_to() {
 }
 
 #[tokio::test]
+async fn what_is_refused_is_not_seen_to_reach_the_program() {
+    let (server, _dir) = with_console("--console --frame=json puppet echo").await;
+    let mut ann = server.join("/x").await;
+    let mut watcher = Watcher::of(&server, "x").await;
+    ann.says("this is no JSON").await;
+    ann.says(r#"{"hi":1}"#).await;
+    ann.hears(r#"{"hi":1,"id":1}"#).await;
+    watcher.sees(json!({"way": "out"})).await;
+    assert!(!watcher.has(&json!({"text": "this is no JSON"})));
+    assert_eq!(watcher.passed["in"], 1);
+}
+
+#[tokio::test]
+async fn what_an_operator_says_is_seen_before_its_answer() {
+    let (server, _dir) = with_console("--console=write cat").await;
+    let _ann = server.join("/x").await;
+    let mut watcher = Watcher::of(&server, "x").await;
+    for number in 0..50 {
+        let text = format!("number {number}");
+        let body = json!({"text": text});
+        assert_eq!(posts(&server, "/console/rooms/x/input", body).await.0, 200);
+        watcher.sees(json!({"way": "out", "text": text})).await;
+    }
+    let ways = watcher.seen.iter().filter_map(|one| one["way"].as_str());
+    assert_eq!(ways.collect::<Vec<_>>(), ["in", "out"].repeat(50));
+}
+
+#[tokio::test]
 async fn a_flood_is_heard_whole_and_counted_exactly_while_somebody_watches() {
     const MANY: u64 = 5000;
     let (server, _dir) = with_console("--console cat").await;
