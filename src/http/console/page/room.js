@@ -30,7 +30,7 @@ function body(one) {
   const text = plain(one.text);
   const first = text.trimStart()[0];
   if ((first === '{' || first === '[') && text.length > 40 && !one.cut) {
-    return folded(text.slice(0, 300), () => { try { return plain(JSON.stringify(JSON.parse(one.text), null, 2)); } catch { return text; } }, '');
+    return folded(text.slice(0, 300), () => { try { JSON.parse(one.text); return plain(indented(one.text)); } catch { return text; } }, '');
   }
   if (text.length > 300 || text.split('\n', 6).length > 5) return folded(text.slice(0, 300), () => text + cut, '');
   return el('div', { class: 'body' }, text + cut || '(empty)');
@@ -54,7 +54,9 @@ function line(one) {
 function wanted(one) {
   if (!$(`show-${one.way}`).checked) return false;
   const filter = $('filter').value.toLowerCase();
-  return !filter || (one.text ?? one.hex).toLowerCase().includes(filter) || who(one).includes(filter);
+  if (!filter || who(one).includes(filter)) return true;
+  // Digits as they are shown, or without the blanks.
+  return one.text !== undefined ? one.text.toLowerCase().includes(filter) : one.hex.includes(filter) || hexed(one.hex).includes(filter);
 }
 
 class RoomView {
@@ -76,6 +78,9 @@ class RoomView {
     for (const id of ['sampling', 'done', 'metadata', 'last-stderr', 'clients-count', 'history-count']) put($(id), '');
     $('clients').tBodies[0].replaceChildren();
     $('ended').hidden = true;
+    // What was written for another room is not sent to this one.
+    $('say').reset();
+    $('target').onchange();
     this.setPaused(false);
     this.fillAddress();
     this.follow();
@@ -155,7 +160,8 @@ class RoomView {
   tell() {
     if (!this.counts) return;
     const { shown, passed } = this.counts;
-    const rest = this.paused ? `; paused, ${whole.format(this.waiting)} newer are held` : '';
+    const newest = this.waiting > HELD ? `the newest ${whole.format(HELD)} of ` : '';
+    const rest = this.paused ? `; paused, ${newest}${whole.format(this.waiting)} newer are held` : '';
     put($('sampling'), shown < passed ? `showing ${whole.format(shown)} of ${whole.format(passed)}: a sample, for there are more than anybody reads${rest}` : `showing all of ${whole.format(passed)} so far${rest}`);
   }
   draw() {
@@ -266,6 +272,8 @@ class RoomView {
   join() {
     if (this.socket) { this.leave(); return; }
     const told = (text, kind) => {
+      // Another room's by now.
+      if (this.stop.signal.aborted) return;
       const log = $('heard');
       log.append(el('p', { class: kind || '' }, plain(text)));
       while (log.childElementCount > 200) log.firstElementChild.remove();
