@@ -3,9 +3,9 @@
 
 import assert from 'node:assert/strict';
 
-import { TALKER, TOKEN, line, lists, opens, serves, traffic } from './console.mjs';
+import { TALKER, TOKEN, figure, line, lists, opens, serves, traffic } from './console.mjs';
 import { Person } from './person.mjs';
-import { focused, holds, play, shows } from './stage.mjs';
+import { focused, holds, play, shows, until } from './stage.mjs';
 
 play('the token is asked for, kept for the tab, and nowhere to be read', async (stage) => {
   const server = await serves(stage, '--console cat');
@@ -57,6 +57,53 @@ play('a server that goes away is waited for', async (stage) => {
   await shows(overview.locator('#state'), 'the server does not answer');
   await server.starts();
   await shows(overview.locator('#state'), 'live');
+});
+
+play('a server that does not answer is said not to, and asked again', async (stage) => {
+  const server = await serves(stage, '--console=write cat');
+  const ann = await Person.joins(server, 'x');
+  const page = await stage.opens(server.at('/console'));
+  await page.clock.install();
+  await page.evaluate((hash) => { location.hash = hash; }, `token=${TOKEN}`);
+  await shows(page.locator('#state'), 'live');
+  const watches = [];
+  page.on('request', (request) => { if (request.url().endsWith('/watch')) watches.push(request); });
+  await page.evaluate(() => { location.hash = '/rooms/x'; });
+  await shows(page.locator('#sampling'), 'so far');
+  assert.equal(watches.length, 1);
+  // As when the network loses everything: connections stand, and nothing comes.
+  process.kill(server.pid, 'SIGSTOP');
+  try {
+    await page.locator('#message').fill('lost');
+    await page.getByRole('button', { name: 'Send' }).click();
+    const passes = (what, holds) => until(what, async () => { await page.clock.fastForward(11_000); return holds(); });
+    await passes('that it does not answer', async () => (await page.locator('#state').textContent()).includes('does not answer'));
+    await passes('an action that failed', async () => (await page.locator('#done').textContent()).includes('does not answer'));
+    assert.equal(await page.locator('#message').inputValue(), 'lost');
+    await passes('another watch', () => watches.length > 1);
+  } finally {
+    process.kill(server.pid, 'SIGCONT');
+  }
+  await shows(page.locator('#state'), 'live');
+  await shows(page.locator('#sampling'), 'so far');
+  ann.says('again');
+  await line(page, 'again').first().waitFor();
+  ann.leaves();
+});
+
+play('a server that drains says so, and its rooms are seen to their end', async (stage) => {
+  const server = await serves(stage, '--console --drain-timeout 1h cat');
+  stage.forgives(/ERR_CONNECTION|ERR_EMPTY|ERR_INCOMPLETE|ERR_SOCKET|status of 404/);
+  const ann = await Person.joins(server, 'x');
+  const [overview, room] = [await opens(stage, server), await opens(stage, server, '/rooms/x')];
+  process.kill(server.pid, 'SIGTERM');
+  await shows(figure(overview, 'Up'), 'draining');
+  ann.says('the last word');
+  await line(room, 'the last word').first().waitFor();
+  ann.leaves();
+  await server.logged((entry) => entry.message === 'stopped');
+  await shows(overview.locator('#state'), 'the server does not answer');
+  await shows(room.locator('#state'), /has ended|does not answer/);
 });
 
 play('what others named and said is text, whatever is in it', async (stage) => {

@@ -4,6 +4,8 @@ const LINES = 300;
 // Drawn at once: what is more comes with the next frames, so that none of them takes long.
 const AT_ONCE = 40;
 const HELD = 2000;
+// The server shows every 15 seconds that it lives.
+const SILENCE = 40000;
 let current = null;
 
 const clock = (at) => new Date(at).toISOString().slice(11, 23);
@@ -103,13 +105,18 @@ class RoomView {
     if (this.following) return;
     this.following = true;
     while (!this.stop.signal.aborted && !this.over) {
+      const silent = new AbortController();
+      let timer;
+      const heard = () => { clearTimeout(timer); timer = setTimeout(() => silent.abort(), SILENCE); };
+      heard();
       try {
-        const answer = await ask(`${roomPath(this.name)}/watch`, { signal: this.stop.signal });
+        const answer = await ask(`${roomPath(this.name)}/watch`, { signal: AbortSignal.any([this.stop.signal, silent.signal]) });
         const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
         let text = '';
         for (;;) {
           const { value, done } = await reader.read();
           if (done) break;
+          heard();
           text += value;
           let end;
           while ((end = text.indexOf('\n\n')) >= 0) { this.event(text.slice(0, end)); text = text.slice(end + 2); }
@@ -118,7 +125,7 @@ class RoomView {
         if (this.stop.signal.aborted) return;
         if (error.status === 404) { this.ended(); break; }
         if (error.status) put($('sampling'), error.message);
-      }
+      } finally { clearTimeout(timer); }
       if (!this.over) await new Promise((resolve) => setTimeout(resolve, 1000));
     }
     this.following = false;

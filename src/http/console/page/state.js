@@ -41,8 +41,16 @@ async function ask(path, options) {
   const body = await answer.json().catch(() => ({}));
   throw new Refused(answer.status, body.message || `the server answers ${answer.status}`);
 }
-const get = async (path, signal) => (await ask(path, { signal })).json();
-const post = (path, body) => ask(path, { method: 'POST', body: JSON.stringify(body), headers: { 'content-type': 'application/json' } });
+// A network that loses everything says nothing: what is not answered by now is not waited for.
+const LATE = 10000;
+async function answered(path, options) {
+  const late = new AbortController();
+  const timer = setTimeout(() => late.abort(new Error('the server does not answer')), LATE);
+  const signals = [options.signal, late.signal].filter(Boolean);
+  try { return await (await ask(path, { ...options, signal: AbortSignal.any(signals) })).json(); } finally { clearTimeout(timer); }
+}
+const get = (path, signal) => answered(path, { signal });
+const post = (path, body) => answered(path, { method: 'POST', body: JSON.stringify(body), headers: { 'content-type': 'application/json' } });
 // Dots alone would be ways in a tree to whoever reads the path.
 const roomPath = (name) => `/rooms/${/^\.\.?$/.test(name) ? '~' : ''}${encodeURIComponent(name)}`;
 
