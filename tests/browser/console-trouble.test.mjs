@@ -300,6 +300,29 @@ play('of what passes while it is paused the newest is held, and said to be', asy
   ann.leaves();
 });
 
+play('paused, the history stays as it is read', async (stage) => {
+  const server = await serves(stage, '--console --cache 5 cat');
+  const ann = await Person.joins(server, 'x');
+  const page = await opens(stage, server, '/rooms/x');
+  await shows(page.locator('#history-count'), 'none');
+  ann.says(JSON.stringify({ move: 'e4', by: 'ann', clock: [300, 299.5, 298] }));
+  await page.getByText('History').click();
+  await shows(page.locator('#history-count'), 'showing 1 of 1');
+  await page.locator('#history').getByRole('button').click();
+  await shows(page.locator('#history pre'), '"by": "ann"');
+  await page.getByRole('button', { name: 'Pause' }).click();
+  ann.says('the next');
+  await ann.hears('the next');
+  // Who is in is told with the history.
+  const bob = await Person.joins(server, 'x');
+  await holds(page, 'two clients', () => document.querySelectorAll('#clients tbody tr').length === 2);
+  await shows(page.locator('#history pre'), '"by": "ann"');
+  await page.getByRole('button', { name: 'Pause' }).click();
+  await shows(page.locator('#history-count'), 'showing 2 of 2');
+  await shows(page.locator('#history'), 'the next');
+  for (const person of [ann, bob]) person.leaves();
+});
+
 play('on an address of its own it is another origin than the rooms, and joins them', async (stage) => {
   const server = await serves(stage, '--console=write --admin-addr 127.0.0.1:0 cat');
   stage.forgives(/asks another host: ws:/);

@@ -236,10 +236,11 @@ class RoomView {
     put($('last-stderr'), plain(room.last_stderr || 'none'));
     put($('clients-count'), room.clients.length < stats.connections ? `showing ${whole.format(room.clients.length)} of ${whole.format(stats.connections)}, those furthest behind` : '');
     this.clients(room.clients);
-    put($('history-count'), room.history_kept ? `(showing ${room.history.length} of ${room.history_kept})` : '(none)');
     const history = room.history.map((one) => one.text ?? hexed(one.hex)).join('\n');
-    if (this.history !== history) {
+    // Whoever reads it pauses: what is unfolded there stays so.
+    if (this.history !== history && !this.paused) {
       this.history = history;
+      put($('history-count'), room.history_kept ? `(showing ${room.history.length} of ${room.history_kept})` : '(none)');
       $('history').replaceChildren(...room.history.map((one) => body(one)));
     }
     $('say').hidden = !info.write;
