@@ -104,6 +104,11 @@ impl Room {
         gauge.and_then(|gauge| gauge.usage_as_of())
     }
 
+    /// Whether its program is in a terminal.
+    pub fn has_terminal(&self) -> bool {
+        self.window.is_some()
+    }
+
     /// The room at a glance.
     pub fn glance(&self) -> Glance {
         let (connections, state, lag_bytes) = {

@@ -301,6 +301,36 @@ play('an operator joins as a client and types', async (stage) => {
   ann.leaves();
 });
 
+play('in a terminal lines are typed with Enter, and what it shows is text', async (stage) => {
+  const server = await serves(stage, '--console=write --pty cat');
+  stage.forgives(/status of 404/);
+  const ann = await Person.joins(server, 'x');
+  const heard = () => Buffer.concat(ann.heard.filter((one) => one instanceof Uint8Array)).toString();
+  const page = await opens(stage, server, '/rooms/x');
+  await holds(page, 'a client', () => document.querySelectorAll('#clients tbody tr').length === 1);
+  await page.locator('#message').fill('the first line');
+  await page.getByRole('button', { name: 'Send' }).click();
+  // Echoed by the terminal, and said by cat, which reads whole lines.
+  await ann.until('an echo and a line', () => heard().endsWith('the first line\r\nthe first line\r\n'));
+  await shows(line(page, 'the first line', '.out').first().getByRole('button'), 'the first line');
+  await line(page, 'the first line', '.out').first().getByRole('button').click();
+  await shows(traffic(page).locator('pre'), '74 68 65 20 66 69 72 73 74');
+  await page.getByText('Join as a client').click();
+  await page.getByRole('button', { name: 'Join' }).click();
+  await shows(page.locator('#heard'), 'joined');
+  await page.keyboard.type('another');
+  await page.keyboard.press('Enter');
+  await ann.until('that too', () => heard().endsWith('another\r\nanother\r\n'));
+  await shows(page.locator('#heard'), 'another');
+  await page.locator('#filter').fill('another');
+  await holds(page, 'only that', () => [...document.querySelectorAll('#traffic .line .body')].every((one) => one.textContent.includes('another')) && document.querySelector('#traffic .line'));
+  // A single key: nothing is added to it.
+  await page.getByLabel('hex').check();
+  await page.locator('#message').fill('04');
+  await page.locator('#message').press('Enter');
+  await ann.isClosed('1000 exit 0');
+});
+
 play('a console that only looks has nothing to act with, and is refused', async (stage) => {
   const server = await serves(stage, '--console cat');
   const ann = await Person.joins(server, 'x');

@@ -258,10 +258,8 @@ async fn who_watches_and_never_reads_delays_nobody_and_fills_no_memory() {
 
 #[tokio::test]
 async fn of_what_is_large_the_beginning_is_shown_and_how_much_there_was() {
-    const LARGE: usize = 8 << 20;
-    let (server, _dir) =
-        with_console("--console --max-message 8MiB --max-child-message 9MiB --inbox 16MiB --backlog 24MiB --cache 1 cat")
-            .await;
+    const LARGE: usize = 1 << 20;
+    let (server, _dir) = with_console("--console --cache 1 cat").await;
     let mut ann = server.join("/x").await;
     let mut watcher = Watcher::of(&server, "x").await;
     let large = "é".repeat(LARGE / 2);

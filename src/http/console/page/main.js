@@ -88,6 +88,8 @@ $('say').onsubmit = async (event) => {
   if (!current) return;
   const target = $('target').value;
   const message = { [$('hex').checked ? 'hex' : 'text']: $('message').value };
+  // Who types into a terminal ends with Enter; keys without it are digits.
+  if (target === 'input' && current.terminal && message.text !== undefined) message.text += '\r';
   if (target === 'one') message.to = [Number($('to').value)];
   const done = await act(`${roomPath(current.name)}/${target === 'input' ? 'input' : 'say'}`, message, 'sent');
   if (done) $('message').value = '';

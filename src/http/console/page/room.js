@@ -19,6 +19,8 @@ function who(one) {
   return `↓ not ${whom.except.join(',')}`;
 }
 const spoken = (one) => ({ in: 'to the program', out: 'from the program', stderr: 'stderr' })[one.way];
+// Bytes of a terminal, or keys; a character that was cut is a mark.
+const typed = (hex) => new TextDecoder().decode(Uint8Array.from(hex.match(/../g) || [], (byte) => parseInt(byte, 16)));
 const hexed = (hex) => hex.replace(/(..)(?=.)/g, '$1 ');
 
 // A message: JSON folded to a line, bytes as digits, long text folded.
@@ -26,6 +28,8 @@ function body(one) {
   const cut = one.cut ? ` … ${whole.format(one.bytes)} bytes in all` : '';
   if (one.hex !== undefined) {
     const digits = hexed(one.hex);
+    // What a terminal shows is text but for its commands; opened, it is bytes.
+    if (current.terminal) return folded(plain(typed(one.hex)).slice(0, 300), () => digits + cut, '');
     if (one.bytes <= 24) return el('div', { class: 'body' }, digits || '(empty)');
     return folded(`${digits.slice(0, 72)}…`, () => digits + cut, `${whole.format(one.bytes)} bytes `);
   }
@@ -58,7 +62,8 @@ function wanted(one) {
   const filter = $('filter').value.toLowerCase();
   if (!filter || who(one).includes(filter)) return true;
   // Digits as they are shown, or without the blanks.
-  return one.text !== undefined ? one.text.toLowerCase().includes(filter) : one.hex.includes(filter) || hexed(one.hex).includes(filter);
+  if (one.text !== undefined) return one.text.toLowerCase().includes(filter);
+  return one.hex.includes(filter) || hexed(one.hex).includes(filter) || (current.terminal && typed(one.hex).toLowerCase().includes(filter));
 }
 
 class RoomView {
@@ -211,6 +216,7 @@ class RoomView {
     if (room.stats.state === 'ended') return;
     if (this.over) { this.over = false; this.counts = null; this.follow(); }
     $('ended').hidden = true;
+    if (this.terminal !== room.terminal) { this.terminal = room.terminal; this.redraw(); }
     const stats = room.stats;
     const now = this.rates.note({ in: stats.messages_in, out: stats.messages_out, bin: stats.bytes_in, bout: stats.bytes_out, cpu: stats.cpu_seconds || 0 });
     const series = this.rates.series;
@@ -300,7 +306,7 @@ class RoomView {
       if (pending.push(data) > 1) return;
       setTimeout(() => {
         for (const one of pending) {
-          told(typeof one === 'string' ? one.slice(0, 4096) : hexed([...new Uint8Array(one.slice(0, 512))].map((byte) => byte.toString(16).padStart(2, '0')).join('')));
+          told(typeof one === 'string' ? one.slice(0, 4096) : this.terminal ? new TextDecoder().decode(one.slice(0, 4096)) : hexed([...new Uint8Array(one.slice(0, 512))].map((byte) => byte.toString(16).padStart(2, '0')).join('')));
         }
         if (missed) told(`${whole.format(missed)} more not shown`, 'soft');
         pending = [];
@@ -314,7 +320,7 @@ class RoomView {
   }
   left() { this.socket = null; put($('join'), 'Join'); $('typed').disabled = true; }
   leave() { if (this.socket) { this.socket.close(); this.left(); } }
-  type(text) { if (this.socket && this.socket.readyState === 1) this.socket.send(text); }
+  type(text) { if (this.socket && this.socket.readyState === 1) this.socket.send(this.terminal ? `${text}\r` : text); }
 }
 
 async function act(path, body, done) {
