@@ -49,16 +49,32 @@ pub(super) async fn server(State(door): State<Arc<Door>>, Query(page): Query<Pag
             .map(|room| with_name(room))
             .collect::<Vec<Value>>()
     });
+    let mut body = figures(&door);
+    body["tasks"] = json!(
+        tokio::runtime::Handle::current()
+            .metrics()
+            .num_alive_tasks()
+    );
+    body["last_ends"] = json!(door.rooms.last_ends());
+    body["offset"] = json!(page.offset);
+    body["rooms"] = json!(rooms.await.unwrap_or_default());
+    if let Some(gate) = &door.gate {
+        body["scaling"] = gate.scaling();
+    }
+    json_response(StatusCode::OK, &body)
+}
+
+/// The server in figures, an object, as `/stats` and the console tell them.
+pub(super) fn figures(door: &Door) -> Value {
     let totals = door.metrics.total();
-    let mut body = json!({
+    json!({
         "version": env!("CARGO_PKG_VERSION"),
         "uptime_seconds": door.started.elapsed().as_secs_f64(),
         "draining": door.rooms.is_draining(),
-        "tasks": tokio::runtime::Handle::current().metrics().num_alive_tasks(),
         "connections": door.rooms.clients(),
         "connections_refused": totals.connections_refused,
         "connections_closed": totals.connections_closed,
-        "rooms_live": all.len(),
+        "rooms_live": door.rooms.len(),
         "rooms_limit": door.rooms.options().max_rooms,
         "rooms_started": totals.rooms_started,
         "rooms_ended": totals.rooms_ended,
@@ -67,14 +83,7 @@ pub(super) async fn server(State(door): State<Arc<Door>>, Query(page): Query<Pag
         "bytes_in": totals.bytes_in,
         "bytes_out": totals.bytes_out,
         "messages_dropped": totals.messages_dropped,
-        "last_ends": door.rooms.last_ends(),
-        "offset": page.offset,
-        "rooms": rooms.await.unwrap_or_default(),
-    });
-    if let (Some(gate), Some(body)) = (&door.gate, body.as_object_mut()) {
-        body.insert("scaling".to_owned(), gate.scaling());
-    }
-    json_response(StatusCode::OK, &body)
+    })
 }
 
 fn with_name(room: &Room) -> Value {

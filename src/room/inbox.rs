@@ -151,6 +151,17 @@ impl Inbox {
         message: &[u8],
         cx: &mut Context<'_>,
     ) -> Poll<Result<u64, Closed>> {
+        self.poll_push_noting(sender, message, cx, || {})
+    }
+
+    /// The same; `note` is called once it is in, before anybody can take it.
+    pub(crate) fn poll_push_noting(
+        &self,
+        sender: u32,
+        message: &[u8],
+        cx: &mut Context<'_>,
+        note: impl FnOnce(),
+    ) -> Poll<Result<u64, Closed>> {
         let mut state = self.state.lock();
         if state.closed {
             return Poll::Ready(Err(Closed));
@@ -159,6 +170,7 @@ impl Inbox {
             return Poll::Pending;
         }
         state.append(message, self.whole);
+        note();
         let accepted = state.accepted;
         let wake = [state.pump.take(), next_sender(&state)];
         drop(state);

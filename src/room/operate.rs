@@ -104,6 +104,11 @@ impl Room {
         gauge.and_then(|gauge| gauge.usage_as_of())
     }
 
+    /// Whether its program is in a terminal.
+    pub fn has_terminal(&self) -> bool {
+        self.window.is_some()
+    }
+
     /// The room at a glance.
     pub fn glance(&self) -> Glance {
         let (connections, state, lag_bytes) = {
@@ -256,17 +261,21 @@ impl Rooms {
             room,
             number: self.0.next_id().map_err(|_| Undone::Full)?.get(),
         };
-        let push = poll_fn(|cx| room.inbox.poll_push(turn.number, &message, cx));
+        // Before the program can answer.
+        let note = || {
+            room.count_in(payload.len());
+            if room.tap.is_watched() {
+                room.tap.pass(Way::In, 1, |slot| {
+                    slot.show(Whom::Operator, kind, payload);
+                });
+            }
+        };
+        let inbox = &room.inbox;
+        let push = poll_fn(|cx| inbox.poll_push_noting(turn.number, &message, cx, note));
         match tokio::time::timeout(PATIENCE, push).await {
             Ok(Ok(_)) => {}
             Ok(Err(_)) => return Err(Undone::Ending),
             Err(_) => return Err(Undone::Full),
-        }
-        room.count_in(payload.len());
-        if room.tap.is_watched() {
-            room.tap.pass(Way::In, 1, |slot| {
-                slot.show(Whom::Operator, kind, payload);
-            });
         }
         info!(room = %room.name, bytes = payload.len(), "an operator spoke to the program");
         Ok(())

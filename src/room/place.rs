@@ -177,12 +177,18 @@ impl Place {
         }
         trace!(room = %self.room.name, client = %self.id, ?kind, bytes = payload.len(), "message from a client");
         let Place { room, id, .. } = self;
-        if room.tap.is_watched() {
-            let whom = Whom::From(id.get());
-            room.tap
-                .pass(Way::In, 1, |slot| slot.show(whom, kind, payload));
-        }
-        let write = |out: &mut Vec<u8>| room.encoder.message(*id, kind, payload, out);
+        // What is refused is never seen to pass; and what passes is seen before its answer.
+        let show = || {
+            if room.tap.is_watched() {
+                let whom = Whom::From(id.get());
+                room.tap
+                    .pass(Way::In, 1, |slot| slot.show(whom, kind, payload));
+            }
+        };
+        let write = |out: &mut Vec<u8>| {
+            let written = room.encoder.message(*id, kind, payload, out);
+            written.inspect(|()| show())
+        };
         match room.inbox.offer(id.get(), write, cx) {
             Offered::Taken => room.count_in(payload.len()),
             Offered::Refused(reason) => room.count_dropped(reason.as_str(), 1),

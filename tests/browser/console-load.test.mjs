@@ -5,11 +5,10 @@
 // `just console-load` is the whole of it; in the suite it is a short form.
 
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { after } from 'node:test';
+import { readFileSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 
+import { TOKEN, serves } from './console.mjs';
 import { Person } from './person.mjs';
 import { holds, picture, play, shows } from './stage.mjs';
 
@@ -17,10 +16,6 @@ const FULL = process.env.CONSOLE_LOAD === 'full';
 const [ROOMS, SECONDS] = FULL ? [1000, 12] : [60, 1];
 const RATE = 10_000;
 const SIZE = 64;
-const TOKEN = 'a-token-of-the-browser-tests';
-const directory = mkdtempSync(`${tmpdir()}/console-`);
-after(() => rmSync(directory, { recursive: true }));
-writeFileSync(`${directory}/token`, TOKEN);
 
 /** Processor seconds of the server so far: proc(5), in ticks of a hundredth. */
 function cpu(server) {
@@ -43,7 +38,7 @@ async function floods(person, stop) {
 }
 
 play('a flood in one room, and a thousand that are silent', async (stage) => {
-  const server = await stage.serves(`--console --maxrooms 1024 --admin-token-file ${directory}/token cat`);
+  const server = await serves(stage, '--console --maxrooms 1024 cat');
   const silent = [];
   for (let n = 0; n < ROOMS; n += 1) silent.push(await Person.joins(server, `silent-${n}`));
   const ann = await Person.joins(server, 'flooded', { counts: true });

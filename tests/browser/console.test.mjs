@@ -1,44 +1,10 @@
-// The console, every control of it: what is seen of all rooms and of one, what may be done there, and
-// what is said when a room, the token or the server is gone.
+// The console, every control of it: what is seen of all rooms and of one, and what may be done there.
 
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { after } from 'node:test';
 
+import { TALKER, TOKEN, figure, line, lists, opens, serves, traffic } from './console.mjs';
 import { Person } from './person.mjs';
 import { fits, focused, holds, picture, play, shows } from './stage.mjs';
-
-const TOKEN = 'a-token-of-the-browser-tests';
-const directory = mkdtempSync(`${tmpdir()}/console-`);
-after(() => rmSync(directory, { recursive: true }));
-writeFileSync(`${directory}/token`, TOKEN);
-
-const TALKER = 'python3 -- -u tests/browser/talker.py';
-
-/** A server with a console that knows the token. */
-function serves(stage, words) {
-  return stage.serves(`--admin-token-file ${directory}/token ${words}`);
-}
-/** The console in a browser, past its token; `path` is a view. */
-async function opens(stage, server, path = '/', options = {}) {
-  const page = await stage.opens(server.at(`/console#token=${TOKEN}`), options);
-  await shows(page.locator('#state'), 'live');
-  if (path !== '/') {
-    await page.evaluate((hash) => { location.hash = hash; }, path);
-    await shows(page.locator('#state'), 'live');
-    // The server knows of the watcher once it has told it something.
-    if (path.startsWith('/rooms/')) await shows(page.locator('#sampling'), 'so far');
-  }
-  return page;
-}
-
-const traffic = (page) => page.getByRole('log', { name: 'Traffic' });
-const line = (page, text, kind = '') => traffic(page).locator(`.line${kind}`).filter({ hasText: text });
-/** Waits until the overview lists these rooms, in this order. */
-const lists = (page, ...names) => holds(page, `a list of ${names}`, (list) => (
-  [...document.querySelectorAll('#rooms tbody tr td:first-child')].map((cell) => cell.textContent).join() === list), names.join());
-const figure = (page, name) => page.locator('.figures div').filter({ has: page.locator(`dt:text-is("${name}")`) }).locator('dd');
 
 play('the overview shows every room, sorted, searched, and how rooms ended', async (stage) => {
   const server = await serves(stage, `--console --passenv PATH ${TALKER}`);
@@ -335,6 +301,36 @@ play('an operator joins as a client and types', async (stage) => {
   ann.leaves();
 });
 
+play('in a terminal lines are typed with Enter, and what it shows is text', async (stage) => {
+  const server = await serves(stage, '--console=write --pty cat');
+  stage.forgives(/status of 404/);
+  const ann = await Person.joins(server, 'x');
+  const heard = () => Buffer.concat(ann.heard.filter((one) => one instanceof Uint8Array)).toString();
+  const page = await opens(stage, server, '/rooms/x');
+  await holds(page, 'a client', () => document.querySelectorAll('#clients tbody tr').length === 1);
+  await page.locator('#message').fill('the first line');
+  await page.getByRole('button', { name: 'Send' }).click();
+  // Echoed by the terminal, and said by cat, which reads whole lines.
+  await ann.until('an echo and a line', () => heard().endsWith('the first line\r\nthe first line\r\n'));
+  await shows(line(page, 'the first line', '.out').first().getByRole('button'), 'the first line');
+  await line(page, 'the first line', '.out').first().getByRole('button').click();
+  await shows(traffic(page).locator('pre'), '74 68 65 20 66 69 72 73 74');
+  await page.getByText('Join as a client').click();
+  await page.getByRole('button', { name: 'Join' }).click();
+  await shows(page.locator('#heard'), 'joined');
+  await page.keyboard.type('another');
+  await page.keyboard.press('Enter');
+  await ann.until('that too', () => heard().endsWith('another\r\nanother\r\n'));
+  await shows(page.locator('#heard'), 'another');
+  await page.locator('#filter').fill('another');
+  await holds(page, 'only that', () => [...document.querySelectorAll('#traffic .line .body')].every((one) => one.textContent.includes('another')) && document.querySelector('#traffic .line'));
+  // A single key: nothing is added to it.
+  await page.getByLabel('hex').check();
+  await page.locator('#message').fill('04');
+  await page.locator('#message').press('Enter');
+  await ann.isClosed('1000 exit 0');
+});
+
 play('a console that only looks has nothing to act with, and is refused', async (stage) => {
   const server = await serves(stage, '--console cat');
   const ann = await Person.joins(server, 'x');
@@ -353,84 +349,6 @@ play('a console that only looks has nothing to act with, and is refused', async 
   assert.deepEqual(refused, [403, 403, 403, 403]);
   ann.says('still here');
   await ann.hears('still here');
-  ann.leaves();
-});
-
-play('the token is asked for, kept for the tab, and nowhere to be read', async (stage) => {
-  const server = await serves(stage, '--console cat');
-  stage.forgives(/status of 401/);
-  const page = await stage.opens(server.at('/console'));
-  await shows(page.getByRole('heading', { level: 2 }), 'The console wants its token');
-  assert.equal(await focused(page), 'token');
-  await stage.accessible(page);
-  await page.keyboard.type('certainly-not-the-token');
-  await page.keyboard.press('Enter');
-  await shows(page.locator('#state'), 'the token is not the server\'s');
-  await page.locator('#token').fill(TOKEN);
-  await page.getByRole('button', { name: 'Open' }).click();
-  await shows(page.locator('#state'), 'live');
-  await page.reload();
-  await shows(page.locator('#state'), 'live');
-  const given = await stage.opens(server.at(`/console#token=${TOKEN}`));
-  await shows(given.locator('#state'), 'live');
-  assert.ok(!given.url().includes(TOKEN));
-  assert.ok(!(await given.content()).includes(TOKEN));
-  // Another tab of another profile has none; one with what is no token at all asks for one.
-  const other = await stage.opens(server.at('/console#token=%'));
-  await shows(other.locator('#state'), 'the token is not the server\'s');
-});
-
-play('a room that ends says why, and is followed when it opens again', async (stage) => {
-  const server = await serves(stage, `--console --passenv PATH ${TALKER}`);
-  stage.forgives(/status of 404/);
-  const ann = await Person.joins(server, 'x');
-  const page = await opens(stage, server, '/rooms/x');
-  ann.says('whisper out of cards');
-  ann.says('exit 3');
-  await shows(page.locator('#ended'), 'exit 3 (1011)');
-  await shows(page.locator('#ended'), 'out of cards');
-  const bob = await Person.joins(server, 'x');
-  await shows(page.locator('#state'), 'live');
-  assert.ok(await page.locator('#ended').isHidden());
-  await shows(page.locator('#sampling'), 'showing all of 0 so far');
-  bob.says('again');
-  await holds(page, 'each of it once', () => [...document.querySelectorAll('#traffic .line .body')].filter((one) => one.textContent === 'again').length === 2);
-  bob.leaves();
-});
-
-play('a server that goes away is waited for', async (stage) => {
-  const server = await serves(stage, '--console cat');
-  stage.forgives(/ERR_CONNECTION|ERR_EMPTY|ERR_INCOMPLETE|ERR_SOCKET|status of 404/);
-  const overview = await opens(stage, server);
-  await server.end();
-  await shows(overview.locator('#state'), 'the server does not answer');
-  await server.starts();
-  await shows(overview.locator('#state'), 'live');
-});
-
-play('what others named and said is text, whatever is in it', async (stage) => {
-  const server = await serves(stage, '--console cat');
-  const evil = '<img src=x onerror="document.title=1">\u202e';
-  const ann = await Person.joins(server, evil);
-  const page = await opens(stage, server);
-  await page.getByRole('link', { name: '<img' }).click();
-  await shows(page.locator('#sampling'), 'so far');
-  await shows(page.locator('#room-name'), '<img src=x onerror="document.title=1">⟨202E⟩');
-  ann.says(`${evil}<script>document.title=2</script>\u001b[2J\u0007`);
-  await shows(line(page, '<script>').first(), '⟨202E⟩<script>document.title=2</script>␛[2J␇');
-  ann.says(JSON.stringify({ html: `<b>${evil}</b>`, long: 'x'.repeat(60) }));
-  await line(page, '"html"').first().getByRole('button').click();
-  await shows(traffic(page).locator('pre'), '<b><img');
-  assert.equal(await page.locator('img, #traffic b, #traffic script').count(), 0);
-  assert.match(await page.title(), /^<img/);
-  for (const dots of ['.', '..']) {
-    // No browser asks for them; whoever writes requests by hand may.
-    const deaf = await Person.joins(server, dots);
-    await page.evaluate((name) => { location.hash = `/rooms/${name}`; }, dots);
-    await shows(page.locator('#sampling'), 'showing all of 0 so far');
-    await shows(page.locator('#state'), 'live');
-    deaf.leaves();
-  }
   ann.leaves();
 });
 

@@ -1,5 +1,5 @@
 // Somebody in a room without a browser: a websocket client as small as a test can do with, because
-// Node.js 20 has none. It answers nothing by itself but a close.
+// Node.js 20 has none. It answers pings and a close, and nothing else.
 
 import assert from 'node:assert/strict';
 import { connect } from 'node:net';
@@ -7,6 +7,8 @@ import { connect } from 'node:net';
 const TEXT = 1;
 const BINARY = 2;
 const CLOSE = 8;
+const PING = 9;
+const PONG = 10;
 
 export class Person {
   /** What came: strings, and bytes as Uint8Array. */
@@ -70,6 +72,8 @@ export class Person {
       if (kind === TEXT || kind === BINARY) {
         this.count += 1;
         if (!this.#counts) this.heard.push(kind === TEXT ? payload.toString() : new Uint8Array(payload));
+      } else if (kind === PING) {
+        this.#send(PONG, payload);
       } else if (kind === CLOSE) {
         this.closed = length >= 2 ? `${payload.readUInt16BE(0)} ${payload.subarray(2)}` : '1005 ';
         this.#send(CLOSE, payload);

@@ -17,6 +17,7 @@ use super::Access;
 use super::sampler::{Row, Sampler};
 use crate::http::Door;
 use crate::http::answer::{json_response, not_found};
+use crate::http::seen::figures;
 use crate::room::{LastEnd, Rooms};
 
 /// Rooms in one answer, unless asked for otherwise, and at the most.
@@ -162,8 +163,10 @@ pub(super) async fn overview(
     let Ok(Some((rooms, matching, sample))) = looked.await else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
-    let totals = door.metrics.total();
+    let mut server = figures(&door);
     let (cpu_seconds, memory_bytes) = own_usage();
+    server["cpu_seconds"] = json!(cpu_seconds);
+    server["memory_bytes"] = json!(memory_bytes);
     let mut ends: Vec<_> = door.rooms.last_ends().iter().map(ended).collect();
     ends.reverse();
     let body = json!({
@@ -174,25 +177,7 @@ pub(super) async fn overview(
             "tls": door.options.tls.is_some(),
             "base_path": door.options.base_path,
         },
-        "server": {
-            "version": env!("CARGO_PKG_VERSION"),
-            "uptime_seconds": door.started.elapsed().as_secs_f64(),
-            "cpu_seconds": cpu_seconds,
-            "memory_bytes": memory_bytes,
-            "draining": door.rooms.is_draining(),
-            "connections": door.rooms.clients(),
-            "connections_refused": totals.connections_refused,
-            "connections_closed": totals.connections_closed,
-            "rooms_live": door.rooms.len(),
-            "rooms_limit": door.rooms.options().max_rooms,
-            "rooms_started": totals.rooms_started,
-            "rooms_ended": totals.rooms_ended,
-            "messages_in": totals.messages_in,
-            "messages_out": totals.messages_out,
-            "bytes_in": totals.bytes_in,
-            "bytes_out": totals.bytes_out,
-            "messages_dropped": totals.messages_dropped,
-        },
+        "server": server,
         "sample": sample,
         "rooms_matching": matching,
         "rooms": rooms,

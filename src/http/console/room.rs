@@ -78,6 +78,7 @@ pub(super) async fn details(State(door): State<Arc<Door>>, Path(name): Path<Stri
         json!({
             "name": room.name().as_str(),
             "stats": room.stats(),
+            "terminal": room.has_terminal(),
             "clients": room.clients(CLIENTS),
             "history": history.iter().map(line).collect::<Vec<_>>(),
             "history_kept": kept,

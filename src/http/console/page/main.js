@@ -9,6 +9,12 @@ function show(id) {
     if (section === id) $(link).setAttribute('aria-current', 'page'); else $(link).removeAttribute('aria-current');
   }
 }
+function leave() {
+  if (current) current.close();
+  current = null;
+  // Asked of a room that nobody looks at any more.
+  if ($('sure').open) $('sure').close('no');
+}
 function route() {
   const path = location.hash.slice(1);
   const given = /^token=(.*)$/.exec(path);
@@ -20,7 +26,7 @@ function route() {
     return;
   }
   const room = /^\/rooms\/(.+)$/.exec(path);
-  if (current) { current.close(); current = null; }
+  leave();
   if (!token) { show('login'); say('no token'); $('token').focus(); return; }
   if (room) {
     let name = room[1];
@@ -49,6 +55,7 @@ async function refresh() {
     if (stop.signal.aborted) return;
     if (error.status === 401) {
       keepToken(null);
+      leave();
       show('login');
       say('the token is not the server\'s', true);
       $('token').focus();
@@ -81,12 +88,14 @@ $('say').onsubmit = async (event) => {
   if (!current) return;
   const target = $('target').value;
   const message = { [$('hex').checked ? 'hex' : 'text']: $('message').value };
+  // Who types into a terminal ends with Enter; keys without it are digits.
+  if (target === 'input' && current.terminal && message.text !== undefined) message.text += '\r';
   if (target === 'one') message.to = [Number($('to').value)];
   const done = await act(`${roomPath(current.name)}/${target === 'input' ? 'input' : 'say'}`, message, 'sent');
   if (done) $('message').value = '';
 };
 $('end').onclick = () => {
-  put($('sure-text'), `End the room ${current.name}? Its clients are closed and its program is stopped.`);
+  put($('sure-text'), `End the room ${plain(current.name)}? Its clients are closed and its program is stopped.`);
   $('sure').returnValue = 'no';
   $('sure').showModal();
 };

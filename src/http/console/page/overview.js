@@ -69,6 +69,7 @@ function showRooms(rooms, sample) {
   const names = new Set(rooms.map((room) => room.name));
   for (const [name, row] of rows) if (!names.has(name)) { row.line.remove(); rows.delete(name); }
   const body = $('rooms').tBodies[0];
+  const focus = document.activeElement;
   let at = body.firstElementChild;
   for (const room of rooms) {
     let row = rows.get(room.name);
@@ -98,6 +99,8 @@ function showRooms(rooms, sample) {
     if (at === row.line) at = at.nextElementSibling;
     else body.insertBefore(row.line, at);
   }
+  // Whoever was on a line that moved goes with it.
+  if (focus !== document.activeElement && body.contains(focus)) focus.focus({ preventScroll: true });
 }
 
 function showEnds(ends) {

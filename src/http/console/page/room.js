@@ -4,6 +4,8 @@ const LINES = 300;
 // Drawn at once: what is more comes with the next frames, so that none of them takes long.
 const AT_ONCE = 40;
 const HELD = 2000;
+// The server shows every 15 seconds that it lives.
+const SILENCE = 40000;
 let current = null;
 
 const clock = (at) => new Date(at).toISOString().slice(11, 23);
@@ -17,6 +19,8 @@ function who(one) {
   return `↓ not ${whom.except.join(',')}`;
 }
 const spoken = (one) => ({ in: 'to the program', out: 'from the program', stderr: 'stderr' })[one.way];
+// Bytes of a terminal, or keys; a character that was cut is a mark.
+const typed = (hex) => new TextDecoder().decode(Uint8Array.from(hex.match(/../g) || [], (byte) => parseInt(byte, 16)));
 const hexed = (hex) => hex.replace(/(..)(?=.)/g, '$1 ');
 
 // A message: JSON folded to a line, bytes as digits, long text folded.
@@ -24,13 +28,15 @@ function body(one) {
   const cut = one.cut ? ` … ${whole.format(one.bytes)} bytes in all` : '';
   if (one.hex !== undefined) {
     const digits = hexed(one.hex);
+    // What a terminal shows is text but for its commands; opened, it is bytes.
+    if (current.terminal) return folded(plain(typed(one.hex)).slice(0, 300), () => digits + cut, '');
     if (one.bytes <= 24) return el('div', { class: 'body' }, digits || '(empty)');
     return folded(`${digits.slice(0, 72)}…`, () => digits + cut, `${whole.format(one.bytes)} bytes `);
   }
   const text = plain(one.text);
   const first = text.trimStart()[0];
   if ((first === '{' || first === '[') && text.length > 40 && !one.cut) {
-    return folded(text.slice(0, 300), () => { try { return plain(JSON.stringify(JSON.parse(one.text), null, 2)); } catch { return text; } }, '');
+    return folded(text.slice(0, 300), () => { try { JSON.parse(one.text); return plain(indented(one.text)); } catch { return text; } }, '');
   }
   if (text.length > 300 || text.split('\n', 6).length > 5) return folded(text.slice(0, 300), () => text + cut, '');
   return el('div', { class: 'body' }, text + cut || '(empty)');
@@ -54,7 +60,10 @@ function line(one) {
 function wanted(one) {
   if (!$(`show-${one.way}`).checked) return false;
   const filter = $('filter').value.toLowerCase();
-  return !filter || (one.text ?? one.hex).toLowerCase().includes(filter) || who(one).includes(filter);
+  if (!filter || who(one).includes(filter)) return true;
+  // Digits as they are shown, or without the blanks.
+  if (one.text !== undefined) return one.text.toLowerCase().includes(filter);
+  return one.hex.includes(filter) || hexed(one.hex).includes(filter) || (current.terminal && typed(one.hex).toLowerCase().includes(filter));
 }
 
 class RoomView {
@@ -76,6 +85,9 @@ class RoomView {
     for (const id of ['sampling', 'done', 'metadata', 'last-stderr', 'clients-count', 'history-count']) put($(id), '');
     $('clients').tBodies[0].replaceChildren();
     $('ended').hidden = true;
+    // What was written for another room is not sent to this one.
+    $('say').reset();
+    $('target').onchange();
     this.setPaused(false);
     this.fillAddress();
     this.follow();
@@ -98,13 +110,18 @@ class RoomView {
     if (this.following) return;
     this.following = true;
     while (!this.stop.signal.aborted && !this.over) {
+      const silent = new AbortController();
+      let timer;
+      const heard = () => { clearTimeout(timer); timer = setTimeout(() => silent.abort(), SILENCE); };
+      heard();
       try {
-        const answer = await ask(`${roomPath(this.name)}/watch`, { signal: this.stop.signal });
+        const answer = await ask(`${roomPath(this.name)}/watch`, { signal: AbortSignal.any([this.stop.signal, silent.signal]) });
         const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
         let text = '';
         for (;;) {
           const { value, done } = await reader.read();
           if (done) break;
+          heard();
           text += value;
           let end;
           while ((end = text.indexOf('\n\n')) >= 0) { this.event(text.slice(0, end)); text = text.slice(end + 2); }
@@ -113,7 +130,7 @@ class RoomView {
         if (this.stop.signal.aborted) return;
         if (error.status === 404) { this.ended(); break; }
         if (error.status) put($('sampling'), error.message);
-      }
+      } finally { clearTimeout(timer); }
       if (!this.over) await new Promise((resolve) => setTimeout(resolve, 1000));
     }
     this.following = false;
@@ -155,7 +172,8 @@ class RoomView {
   tell() {
     if (!this.counts) return;
     const { shown, passed } = this.counts;
-    const rest = this.paused ? `; paused, ${whole.format(this.waiting)} newer are held` : '';
+    const newest = this.waiting > HELD ? `the newest ${whole.format(HELD)} of ` : '';
+    const rest = this.paused ? `; paused, ${newest}${whole.format(this.waiting)} newer are held` : '';
     put($('sampling'), shown < passed ? `showing ${whole.format(shown)} of ${whole.format(passed)}: a sample, for there are more than anybody reads${rest}` : `showing all of ${whole.format(passed)} so far${rest}`);
   }
   draw() {
@@ -198,6 +216,7 @@ class RoomView {
     if (room.stats.state === 'ended') return;
     if (this.over) { this.over = false; this.counts = null; this.follow(); }
     $('ended').hidden = true;
+    if (this.terminal !== room.terminal) { this.terminal = room.terminal; this.redraw(); }
     const stats = room.stats;
     const now = this.rates.note({ in: stats.messages_in, out: stats.messages_out, bin: stats.bytes_in, bout: stats.bytes_out, cpu: stats.cpu_seconds || 0 });
     const series = this.rates.series;
@@ -223,10 +242,11 @@ class RoomView {
     put($('last-stderr'), plain(room.last_stderr || 'none'));
     put($('clients-count'), room.clients.length < stats.connections ? `showing ${whole.format(room.clients.length)} of ${whole.format(stats.connections)}, those furthest behind` : '');
     this.clients(room.clients);
-    put($('history-count'), room.history_kept ? `(showing ${room.history.length} of ${room.history_kept})` : '(none)');
     const history = room.history.map((one) => one.text ?? hexed(one.hex)).join('\n');
-    if (this.history !== history) {
+    // Whoever reads it pauses: what is unfolded there stays so.
+    if (this.history !== history && !this.paused) {
       this.history = history;
+      put($('history-count'), room.history_kept ? `(showing ${room.history.length} of ${room.history_kept})` : '(none)');
       $('history').replaceChildren(...room.history.map((one) => body(one)));
     }
     $('say').hidden = !info.write;
@@ -266,6 +286,8 @@ class RoomView {
   join() {
     if (this.socket) { this.leave(); return; }
     const told = (text, kind) => {
+      // Another room's by now.
+      if (this.stop.signal.aborted) return;
       const log = $('heard');
       log.append(el('p', { class: kind || '' }, plain(text)));
       while (log.childElementCount > 200) log.firstElementChild.remove();
@@ -284,7 +306,7 @@ class RoomView {
       if (pending.push(data) > 1) return;
       setTimeout(() => {
         for (const one of pending) {
-          told(typeof one === 'string' ? one.slice(0, 4096) : hexed([...new Uint8Array(one.slice(0, 512))].map((byte) => byte.toString(16).padStart(2, '0')).join('')));
+          told(typeof one === 'string' ? one.slice(0, 4096) : this.terminal ? new TextDecoder().decode(one.slice(0, 4096)) : hexed([...new Uint8Array(one.slice(0, 512))].map((byte) => byte.toString(16).padStart(2, '0')).join('')));
         }
         if (missed) told(`${whole.format(missed)} more not shown`, 'soft');
         pending = [];
@@ -298,7 +320,7 @@ class RoomView {
   }
   left() { this.socket = null; put($('join'), 'Join'); $('typed').disabled = true; }
   leave() { if (this.socket) { this.socket.close(); this.left(); } }
-  type(text) { if (this.socket && this.socket.readyState === 1) this.socket.send(text); }
+  type(text) { if (this.socket && this.socket.readyState === 1) this.socket.send(this.terminal ? `${text}\r` : text); }
 }
 
 async function act(path, body, done) {

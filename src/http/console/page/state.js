@@ -7,9 +7,10 @@ const base = location.pathname.replace(/\/+$/, '');
 let token = null;
 try { token = sessionStorage.getItem('scalesocket-token'); } catch { /* a browser without storage asks again */ }
 
-// What would command a terminal or turn a line around is shown by its name, not done.
-const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
-const named = (c) => (c < ' ' ? String.fromCharCode(0x2400 + c.charCodeAt(0)) : `\u27e8${c.charCodeAt(0).toString(16).toUpperCase().padStart(4, '0')}\u27e9`);
+// What would command a terminal, turn a line around or not be seen is shown by its name; but for what chooses how
+// the emoji before it looks.
+const HIDDEN = /(?![\t\n\ufe0e\ufe0f])[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}\p{Default_Ignorable_Code_Point}\ufff9-\ufffb]/gu;
+const named = (c) => (c < ' ' ? String.fromCharCode(0x2400 + c.charCodeAt(0)) : `\u27e8${c.codePointAt(0).toString(16).toUpperCase().padStart(4, '0')}\u27e9`);
 const plain = (text) => text.replace(HIDDEN, named);
 
 function el(tag, properties, ...children) {
@@ -40,10 +41,34 @@ async function ask(path, options) {
   const body = await answer.json().catch(() => ({}));
   throw new Refused(answer.status, body.message || `the server answers ${answer.status}`);
 }
-const get = async (path, signal) => (await ask(path, { signal })).json();
-const post = (path, body) => ask(path, { method: 'POST', body: JSON.stringify(body), headers: { 'content-type': 'application/json' } });
+// A network that loses everything says nothing: what is not answered by now is not waited for.
+const LATE = 10000;
+async function answered(path, options) {
+  const late = new AbortController();
+  const timer = setTimeout(() => late.abort(new Error('the server does not answer')), LATE);
+  const signals = [options.signal, late.signal].filter(Boolean);
+  try { return await (await ask(path, { ...options, signal: AbortSignal.any(signals) })).json(); } finally { clearTimeout(timer); }
+}
+const get = (path, signal) => answered(path, { signal });
+const post = (path, body) => answered(path, { method: 'POST', body: JSON.stringify(body), headers: { 'content-type': 'application/json' } });
 // Dots alone would be ways in a tree to whoever reads the path.
 const roomPath = (name) => `/rooms/${/^\.\.?$/.test(name) ? '~' : ''}${encodeURIComponent(name)}`;
+
+// JSON with a line for each member. What it says stays as it was written: a number read here and written again
+// could be another one.
+function indented(json) {
+  const tokens = json.match(/"(?:[^"\\]|\\.)*"|[{}[\]:,]|[^\s{}[\]:,"]+/g);
+  let [text, depth] = ['', 0];
+  const row = () => `\n${'  '.repeat(depth)}`;
+  tokens.forEach((token, i) => {
+    const empty = '}]'.includes(tokens[i + 1]) && '{['.includes(token);
+    if ('{['.includes(token)) { depth += 1; text += token + (empty ? '' : row()); } else if ('}]'.includes(token)) {
+      depth -= 1;
+      text += ('{['.includes(tokens[i - 1]) ? '' : row()) + token;
+    } else if (token === ',') text += token + row(); else text += token === ':' ? ': ' : token;
+  });
+  return text;
+}
 
 const whole = new Intl.NumberFormat('en');
 const short = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 1 });
