@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
@@ -11,6 +11,9 @@ use serde::Deserialize;
 
 use super::compare::{Cutter, Message};
 use crate::record::line::{self, Framing, Line, Transport, VERSION, What};
+
+/// Bytes of a line: a file that has no lines at all may have no end either.
+const LINE_MOST: u64 = 256 << 20;
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -122,7 +125,13 @@ impl Recording {
         let mut is_whole = false;
         for number in 1.. {
             text.clear();
-            lines.read_until(b'\n', &mut text)?;
+            let read = lines
+                .by_ref()
+                .take(LINE_MOST)
+                .read_until(b'\n', &mut text)?;
+            if read as u64 == LINE_MOST {
+                bail!("line {number} is longer than any of --record");
+            }
             // The last line of a server that was killed has no end, and counts for nothing.
             if !text.ends_with(b"\n") {
                 break;

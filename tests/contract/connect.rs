@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{LocalFlags, tcgetattr};
 use nix::unistd::Pid;
 
-use crate::harness::{Address, Server, serve, temporary};
+use crate::harness::{Address, Authority, Server, serve, temporary};
 
 fn command(line: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_scalesocket"));
@@ -115,6 +115,36 @@ async fn who_is_no_server_is_told_from_who_speaks_tls() {
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(told.contains("cannot speak TLS with "), "{told}");
     assert_eq!(output.status.code(), Some(1));
+}
+
+#[tokio::test]
+async fn over_tls_a_server_is_known_by_its_certificate_or_any_will_do() {
+    let authority = Authority::new();
+    let dir = temporary();
+    let (chain, key) = authority.server(&["localhost"]).write(dir.path(), "server");
+    let roots = dir.path().join("roots");
+    std::fs::write(&roots, authority.pem()).unwrap();
+    let line = format!(
+        "--tls-cert {} --tls-key {} head -- -n 1",
+        chain.display(),
+        key.display()
+    );
+    let server = serve(line).await;
+    let there = url(&server, "/x").replace("ws://127.0.0.1", "wss://localhost");
+    let mut known = command(&[&there]);
+    known.env("SSL_CERT_FILE", &roots);
+    let any = command(&[&there, "--insecure"]);
+    for command in [known, any] {
+        let output = pipes(command, b"hello\n").await;
+        assert_eq!(output.stdout, b"hello\n", "{output:?}");
+        assert!(output.status.success());
+    }
+    let mut strange = command(&[&there]);
+    strange.env("SSL_CERT_FILE", &chain);
+    let told = pipes(strange, b"").await;
+    assert_eq!(told.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&told.stderr).into_owned();
+    assert!(told.contains("--insecure takes any certificate"), "{told}");
 }
 
 /// Reads what a terminal shows until it holds this.

@@ -393,6 +393,7 @@ async fn what_cannot_be_replayed_is_refused_in_a_sentence() {
         (newer, "its form is version 2"),
         (torn, "line 5: "),
         (other, "it is not a recording"),
+        (PathBuf::from("/dev/zero"), "line 1 is longer"),
     ] {
         let (code, out, complaints) = replay("--fast", &path, "cat").await;
         assert_eq!((code, &*out), (2, ""), "{complaints}");
