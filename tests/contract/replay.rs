@@ -70,8 +70,9 @@ async fn a_recorded_game_replays_to_the_same_output() {
     for options in ["", "--fast", "--speed 20", "--json --fast"] {
         let told = is_same(replay(options, &file, RACE).await);
         let messages = std::fs::read_to_string(&file).unwrap();
+        // Whoever throws nothing but sixes has won with the fifth.
         let boards = messages.matches("board").count();
-        assert!(boards > 10 && !told.contains("ends before"), "{told}");
+        assert!(boards >= 8 && !told.contains("ends before"), "{told}");
     }
 }
 
