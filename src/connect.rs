@@ -16,6 +16,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use futures_util::stream::SplitSink;
 use futures_util::{SinkExt, StreamExt};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_tungstenite::WebSocketStream;
@@ -53,13 +54,13 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
 }
 
 async fn talk(options: &Options) -> anyhow::Result<ExitCode> {
-    let interrupt = tokio::signal::ctrl_c();
+    let people = io::stdin().is_terminal() && io::stdout().is_terminal() && !options.raw;
+    let interrupt = interrupted(people);
     tokio::pin!(interrupt);
     let socket = tokio::select! {
         socket = dial::dial(options) => socket?,
-        _ = &mut interrupt => return Ok(ExitCode::FAILURE),
+        () = &mut interrupt => return Ok(ExitCode::FAILURE),
     };
-    let people = io::stdin().is_terminal() && io::stdout().is_terminal() && !options.raw;
     let (say, mut said) = mpsc::channel(AHEAD);
     let mut screen = match people {
         true => lines::from_people(say, options.url.path().to_owned())?,
@@ -111,7 +112,7 @@ async fn talk(options: &Options) -> anyhow::Result<ExitCode> {
                     leaves_at = Some(Instant::now() + options.wait);
                 }
                 () = silent => break,
-                _ = &mut interrupt => break,
+                () = &mut interrupt => break,
             }
         }
     }
@@ -131,6 +132,20 @@ async fn talk(options: &Options) -> anyhow::Result<ExitCode> {
     // Who does not answer is left.
     timeout(CLOSE_TIME, goodbye).await.ok();
     Ok(ExitCode::SUCCESS)
+}
+
+/// Somebody wants us to end. With TERM, too, where a terminal is to be given back.
+async fn interrupted(people: bool) {
+    let terminated = async {
+        match people.then(|| signal(SignalKind::terminate())) {
+            Some(Ok(mut signal)) => signal.recv().await,
+            _ => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminated => {}
+    }
 }
 
 /// Says line after line, until nothing more is said.

@@ -7,6 +7,7 @@ A page shows the token that it made up once, so whoever comes back is who they w
 """
 
 import json
+import os
 import queue
 import sys
 import threading
@@ -28,10 +29,11 @@ class Game:
         self.floor = [0] * (WIDTH * HEIGHT)  # each cell the number of the player who holds it
         self.players = {}  # token -> player
         self.by_id = {}  # client id -> player
-        self.begins(time.monotonic())
+        self.now = 0  # seconds since the start, as of the last tick
+        self.begins()
 
-    def begins(self, now):
-        self.playing, self.until = True, now + ROUND
+    def begins(self):
+        self.playing, self.until = True, self.now + ROUND
         self.floor[:] = [0] * len(self.floor)
         self.players = {token: p for token, p in self.players.items() if p["id"] is not None}
         for player in self.players.values():
@@ -91,58 +93,56 @@ class Game:
     def tell_floor(self, **more):
         say(type="floor", width=WIDTH, height=HEIGHT, cells=self.floor, **more)
 
-    def tell(self, now):
+    def tell(self):
         players = [{key: p[key] for key in ("number", "name", "at", "wins")} | {"here": p["id"] is not None,
                    "cells": self.floor.count(p["number"])} for p in self.players.values()]
         painted = [[at, cell] for at, (old, cell) in enumerate(zip(self.told, self.floor)) if old != cell]
         self.told = list(self.floor)
-        say(type="state", playing=self.playing, left=max(0, round(self.until - now)), players=players, painted=painted)
+        say(type="state", playing=self.playing, left=round(self.until - self.now), players=players, painted=painted)
 
     def tick(self, now):
-        """A step of everybody who walks; true if there is something to tell."""
-        if now < self.until:
-            return self.playing and any([self.step(p) for p in self.players.values()])
-        if not self.playing:
-            self.begins(now)
-            return True
-        self.playing, self.until = False, now + PODIUM
-        held = [self.floor.count(p["number"]) for p in self.players.values()]
-        for player, cells in zip(self.players.values(), held):
-            player["wins"] += cells == max(held)
-        return True
+        """A step of everybody who walks; told at once if there is one, and every second."""
+        ends, news, self.now = now >= self.until, int(now) != int(self.now), now
+        if ends and self.playing:
+            self.playing, self.until = False, now + PODIUM
+            held = [self.floor.count(p["number"]) for p in self.players.values()]
+            for player, cells in zip(self.players.values(), held):
+                player["wins"] += cells == max(held)
+        elif ends:
+            self.begins()
+        if any([self.playing and not ends and self.step(p) for p in self.players.values()]) or ends or news:
+            self.tell()
 
 
 def main():
     inbox = queue.Queue(1000)  # bounded: who floods the game waits for it
     threading.Thread(target=lambda: [*map(inbox.put, sys.stdin.buffer), inbox.put(None)], daemon=True).start()
-    game, second, next_tick = Game(), 0, time.monotonic()
+    game, line, lines, has_clock = Game(), "", 0, "SCALESOCKET_REPLAY" not in os.environ
+    start = next_tick = time.monotonic()
     while True:
         try:
-            line = inbox.get(timeout=max(0, next_tick - time.monotonic()))
+            line = inbox.get(timeout=max(0, next_tick - time.monotonic()) if has_clock else None)
+            message = json.loads(line or "{}")
         except queue.Empty:
-            now = next_tick = time.monotonic()
-            next_tick += TICK
-            if game.tick(now) or int(now) != second:  # walks are told at once, the clock every second
-                second = int(now)
-                game.tell(now)
-            continue
+            next_tick = time.monotonic() + TICK
+            message = {"id": [], "_replay": lines, "now": round(next_tick - start, 3)}
+        except (ValueError, RecursionError):
+            message = {}  # an object for the server, but too odd for this parser (a number of 5000 digits)
         if line is None:  # the last player has left
             return
-        try:
-            message = json.loads(line)
-        except (ValueError, RecursionError):
-            continue  # an object for the server, but too odd for this parser (a number of 5000 digits)
         kind, who = message.get("type"), message.get("id")
-        if kind == "enter":
+        lines += who != []
+        if who == []:  # the clock, or `scalesocket replay` in its stead; of clients this is their number
+            say(**message)
+            game.tick(message["now"])
+        elif kind == "enter":
             game.enters(who, message.get("name"), message.get("token"))
         elif kind == "leave":  # by the server's --leavemsg; a client that says so itself only leaves
             game.leaves(who)
         elif kind == "go" and who in game.by_id and message.get("way") in list(STEPS):
             game.by_id[who]["going"] = message["way"]
-        else:
-            continue
-        if kind != "go":
-            game.tell(time.monotonic())
+        if kind in ("enter", "leave"):
+            game.tell()
             say(_meta=True, players=[p["name"] for p in game.players.values() if p["id"] is not None])
 
 

@@ -1,11 +1,12 @@
 //! Where lines come from: somebody at a terminal, with a history, or a pipe. Either is read by a
 //! thread of its own, because neither can be waited for otherwise.
 
-use std::io::{self, BufRead};
+use std::io::{self, BufRead, Write};
 use std::path::PathBuf;
 use std::thread;
 
 use anyhow::Context;
+use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
 use rustyline::config::{Config, Configurer};
 use rustyline::history::FileHistory;
 use rustyline::{Editor, ExternalPrinter};
@@ -20,6 +21,7 @@ const HISTORY: usize = 1000;
 /// Reads what people type before `prompt`. What is shown from now on goes above the line that they
 /// are typing.
 pub(super) fn from_people(say: Sender<Input>, prompt: String) -> anyhow::Result<Screen> {
+    let borrowed = Borrowed(tcgetattr(io::stdin()).context("cannot use the terminal")?);
     let config = Config::builder()
         .auto_add_history(true)
         .history_ignore_space(true)
@@ -48,9 +50,22 @@ pub(super) fn from_people(say: Sender<Input>, prompt: String) -> anyhow::Result<
         }
         say.blocking_send(Input::End).ok();
     })?;
-    Ok(Screen::above(Box::new(move |text| {
-        printer.print(text).map_err(io::Error::other)
-    })))
+    let above = Box::new(move |text| printer.print(text).map_err(io::Error::other));
+    Ok(Screen::above(above, borrowed))
+}
+
+/// A terminal in which lines are edited, as it was before: it is given back like that, also from
+/// under an editor that still waits for a key.
+pub(super) struct Borrowed(Termios);
+
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        let is_as_it_was = tcgetattr(io::stdin()).is_ok_and(|now| now == self.0);
+        if !is_as_it_was && tcsetattr(io::stdin(), SetArg::TCSADRAIN, &self.0).is_ok() {
+            // The editor marks what is pasted. What was typed stays to be seen, above the next prompt.
+            io::stdout().write_all(b"\x1b[?2004l\n").ok();
+        }
+    }
 }
 
 /// Where lines are kept for the next time; nowhere if there is no home.

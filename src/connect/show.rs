@@ -2,20 +2,32 @@
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use tokio_tungstenite::tungstenite::protocol::Message;
 
 use super::colour;
+use super::lines::Borrowed;
 
 /// Bytes of a binary message that people are shown.
 const HEX: usize = 64;
+/// A line that shows nothing: one up, and down again.
+const NOTHING: &str = "\x1b[A\n";
+/// The editor keeps one line that it has not shown, and may be at another: who has put two more has
+/// seen the last one shown.
+const KEPT: usize = 2;
+/// How long the editor may take for it: it shows nothing while a key is half typed.
+const LAST_LINES: Duration = Duration::from_millis(500);
 
 /// Puts text above the line that is being typed.
-type Above = Box<dyn FnMut(String) -> io::Result<()>>;
+type Above = Box<dyn FnMut(String) -> io::Result<()> + Send>;
 
-/// Where messages go.
+/// Where messages go; dropping it shows the last of them, and gives a terminal back.
 pub(super) struct Screen {
     above: Option<Above>,
+    borrowed: Option<Borrowed>,
     /// Bytes as they are.
     raw: bool,
     /// Whether escapes of ours colour the text, and those of others must not.
@@ -26,27 +38,24 @@ pub(super) struct Screen {
 impl Screen {
     /// Standard output, whatever that is.
     pub(super) fn plain(raw: bool) -> Screen {
-        Screen {
-            above: None,
-            raw,
-            ..Screen::of_output()
-        }
+        Screen::of_output(raw)
     }
 
     /// A terminal on which somebody is typing.
-    pub(super) fn above(above: Above) -> Screen {
-        Screen {
-            above: Some(above),
-            ..Screen::of_output()
-        }
+    pub(super) fn above(above: Above, borrowed: Borrowed) -> Screen {
+        let mut screen = Screen::of_output(false);
+        screen.above = Some(above);
+        screen.borrowed = Some(borrowed);
+        screen
     }
 
-    fn of_output() -> Screen {
+    fn of_output(raw: bool) -> Screen {
         let terminal = io::stdout().is_terminal();
         let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         Screen {
             above: None,
-            raw: false,
+            borrowed: None,
+            raw,
             terminal,
             coloured: terminal && !set("NO_COLOR"),
         }
@@ -93,6 +102,24 @@ impl Screen {
         let mut out = io::stdout().lock();
         out.write_all(&bytes)?;
         out.flush()
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        if let Some(mut above) = self.above.take() {
+            let (say, shown) = mpsc::channel();
+            let last = move || {
+                for _ in 0..KEPT {
+                    above(NOTHING.to_owned()).ok();
+                }
+                say.send(()).ok();
+            };
+            if thread::Builder::new().spawn(last).is_ok() {
+                shown.recv_timeout(LAST_LINES).ok();
+            }
+        }
+        self.borrowed.take();
     }
 }
 

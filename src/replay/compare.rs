@@ -65,6 +65,25 @@ impl Message {
         by_meaning && self.to == other.to && value(self).is_some_and(|v| Some(v) == value(other))
     }
 
+    /// Behind how many lines of its input it told this to its recording, if it did: the member
+    /// `_replay` of an object.
+    pub(super) fn told_after(&self) -> Option<u64> {
+        #[derive(serde::Deserialize)]
+        struct Told {
+            _replay: u64,
+        }
+
+        // Most messages have it nowhere.
+        memchr::memmem::find(&self.bytes, b"\"_replay\"")?;
+        let told: Told = serde_json::from_slice(&self.bytes).ok()?;
+        Some(told._replay)
+    }
+
+    /// As it was printed.
+    pub(super) fn line(&self) -> Vec<u8> {
+        [&self.bytes[..], b"\n"].concat()
+    }
+
     /// For people: one line that steers no terminal, from shortly before where it is not `other`.
     fn shown(&self, other: Option<&Message>) -> String {
         let text = |message: &Message| match std::str::from_utf8(&message.bytes) {

@@ -19,6 +19,8 @@ use crate::child::Exit;
 use crate::cli::{Pace, Replay};
 use crate::record::line::Framing;
 
+/// The variable by which a program knows that chance comes from its recording.
+const REPLAYED: &str = "SCALESOCKET_REPLAY";
 /// Reads that may wait to be compared.
 const AHEAD: usize = 64;
 /// Between two looks whether the program has ended, of which nobody is told.
@@ -81,7 +83,7 @@ pub(super) fn replay(
     });
     let given = life.steps.iter().map(|step| match &step.what {
         Given::Bytes(bytes) => bytes.len(),
-        Given::End => 0,
+        Given::Told(_) | Given::End => 0,
     });
     totals.bytes += given.sum::<usize>();
     result
@@ -90,6 +92,7 @@ pub(super) fn replay(
 fn start(options: &Replay, current: &Current, life: &Life) -> anyhow::Result<Group> {
     let mut command = Command::new(&options.program);
     command.args(&options.args).envs(&life.env);
+    command.env(REPLAYED, "1");
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     current.start(&mut command).map_err(|error| {
         let program = crate::cli::shown(&options.program);
@@ -147,12 +150,12 @@ fn feed(
         drop(state);
         match (&step.what, &mut stdin) {
             // A program that takes no more is one that is compared to its end.
-            (Given::Bytes(bytes), Some(open)) => {
+            (Given::Bytes(bytes) | Given::Told(bytes), Some(open)) => {
                 if open.write_all(bytes).is_err() {
                     break;
                 }
             }
-            (Given::Bytes(_), None) => {}
+            (Given::Bytes(_) | Given::Told(_), None) => {}
             (Given::End, open) => *open = None,
         }
     }

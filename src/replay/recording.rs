@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
@@ -11,6 +11,9 @@ use serde::Deserialize;
 
 use super::compare::{Cutter, Message};
 use crate::record::line::{self, Framing, Line, Transport, VERSION, What};
+
+/// Bytes of a line: a file that has no lines at all may have no end either.
+const LINE_MOST: u64 = 256 << 20;
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -48,6 +51,8 @@ pub(super) struct Step {
 #[derive(Debug, PartialEq)]
 pub(super) enum Given {
     Bytes(Vec<u8>),
+    /// A line that it told its recording: what chance was, the first time.
+    Told(Vec<u8>),
     End,
 }
 
@@ -73,7 +78,7 @@ pub fn outline(file: &[u8]) -> Option<Outline> {
     let lives = recording.lives.into_iter().map(|life| {
         let given = life.steps.into_iter().flat_map(|step| match step.what {
             Given::Bytes(bytes) => bytes,
-            Given::End => Vec::new(),
+            Given::Told(_) | Given::End => Vec::new(),
         });
         (given.collect(), life.exit)
     });
@@ -88,6 +93,8 @@ struct Reading {
     life: Life,
     began: f64,
     cutter: Cutter,
+    /// Lines that the program was given, where lines of JSON are its messages.
+    lines: Option<u64>,
     /// The server ends it: what it does from now on is not its own doing.
     is_stopped: bool,
 }
@@ -118,7 +125,13 @@ impl Recording {
         let mut is_whole = false;
         for number in 1.. {
             text.clear();
-            lines.read_until(b'\n', &mut text)?;
+            let read = lines
+                .by_ref()
+                .take(LINE_MOST)
+                .read_until(b'\n', &mut text)?;
+            if read as u64 == LINE_MOST {
+                bail!("line {number} is longer than any of --record");
+            }
             // The last line of a server that was killed has no end, and counts for nothing.
             if !text.ends_with(b"\n") {
                 break;
@@ -147,6 +160,7 @@ impl Recording {
                         life,
                         began: at,
                         cutter: Cutter::new(framing),
+                        lines: (*framing == Framing::Json).then_some(0),
                         is_stopped: false,
                     });
                 }
@@ -216,6 +230,9 @@ impl Reading {
     }
 
     fn given(&mut self, at: f64, bytes: Vec<u8>) {
+        if let Some(lines) = &mut self.lines {
+            *lines += ends_of_lines(&bytes);
+        }
         self.step(at, Given::Bytes(bytes));
     }
 
@@ -232,9 +249,27 @@ impl Reading {
     }
 
     fn printed(&mut self, at: f64, bytes: &[u8]) {
-        let messages = &mut self.life.messages;
-        self.cutter
-            .feed(bytes, &mut |message| messages.push(Said { at, message }));
+        let Reading {
+            life,
+            cutter,
+            lines,
+            ..
+        } = self;
+        let Life {
+            steps, messages, ..
+        } = life;
+        cutter.feed(bytes, &mut |message| {
+            let told = lines.and_then(|lines| Some((lines, message.told_after()?)));
+            if let Some((given, after)) = told {
+                let step = Step {
+                    at,
+                    after: messages.len(),
+                    what: Given::Told(message.line()),
+                };
+                insert(steps, step, given.saturating_sub(after));
+            }
+            messages.push(Said { at, message });
+        });
     }
 
     fn end(mut self) -> Life {
@@ -247,4 +282,44 @@ impl Reading {
         }
         self.life
     }
+}
+
+fn ends_of_lines(bytes: &[u8]) -> u64 {
+    memchr::memchr_iter(b'\n', bytes).count() as u64
+}
+
+/// Puts a step before the last so many lines that were given, and before what follows the line
+/// that then is the last one. Those that were put there earlier stay before it.
+fn insert(steps: &mut Vec<Step>, told: Step, mut lines: u64) {
+    let mut index = steps.len();
+    while let Some(step) = index
+        .checked_sub(1)
+        .and_then(|before| steps.get_mut(before))
+    {
+        match &mut step.what {
+            Given::Told(_) => break,
+            Given::End => {}
+            Given::Bytes(bytes) => {
+                for at in memchr::memrchr_iter(b'\n', bytes) {
+                    if lines > 0 {
+                        lines -= 1;
+                        continue;
+                    }
+                    let rest = bytes.split_off(at + 1);
+                    if !rest.is_empty() {
+                        let rest = Step {
+                            at: step.at,
+                            after: step.after,
+                            what: Given::Bytes(rest),
+                        };
+                        steps.insert(index, rest);
+                    }
+                    steps.insert(index, told);
+                    return;
+                }
+            }
+        }
+        index -= 1;
+    }
+    steps.insert(index, told);
 }

@@ -57,6 +57,40 @@ fn lives_have_what_was_given_and_said() {
 }
 
 #[test]
+fn what_it_told_its_recording_is_given_behind_as_many_lines() {
+    let lines = r#"{"at":2,"in":"a\nb"}
+{"at":3,"in":"\nc\nd"}
+{"at":4,"out":"{\"_replay\":1,\"n\":1}\n{\"_replay\":1,\"n\":2}\n"}
+{"at":5,"out":"{\"_replay\":3}\n{\"_replay\":9}\n{\"_replay\":true}\n{\"x\":{\"_replay\":0}}\n"}
+"#;
+    let given = |text: &str| Given::Bytes(text.into());
+    let told = |text: &str| Given::Told(format!("{text}\n").into());
+    let json = HEAD.replace(
+        r#"{"lines":{"delimiters":[10],"strip_cr":true}}"#,
+        r#""json""#,
+    );
+    let recording = Recording::parse(format!("{json}{lines}").as_bytes()).unwrap();
+    let steps: Vec<_> = recording.lives[0].steps.iter().collect();
+    let steps: Vec<_> = steps.iter().map(|step| (step.after, &step.what)).collect();
+    assert_eq!(
+        steps,
+        [
+            (0, &given("a\n")),
+            (0, &told(r#"{"_replay":1,"n":1}"#)),
+            (1, &told(r#"{"_replay":1,"n":2}"#)),
+            (0, &given("b")),
+            (0, &given("\nc\n")),
+            (2, &told(r#"{"_replay":3}"#)),
+            // Behind more than it was given: as far as that goes.
+            (3, &told(r#"{"_replay":9}"#)),
+            (0, &given("d")),
+        ]
+    );
+    // Where messages are no JSON, none is told to a recording.
+    assert_eq!(parsed(lines).lives[0].steps.len(), 2);
+}
+
+#[test]
 fn a_torn_or_cut_recording_goes_as_far_as_it_goes() {
     for end in ["{\"at\":2,\"out\":\"tw", "{\"at\":2,\"cut\":\"full\"}\n"] {
         let recording = parsed(&format!("{{\"at\":1.5,\"out\":\"one\\ntwo\"}}\n{end}"));

@@ -57,6 +57,8 @@ play('two type into one shell, and both see all of it', async (stage) => {
   await types(ann, 'sleep 1000');
   await cem.getByRole('button', { name: '^C' }).tap();
   await reads(ann, '^C');
+  await holds(ann, 'it asks again', () => terminal.buffer.active.getLine(terminal.buffer.active.baseY + terminal.buffer.active.cursorY)
+    .translateToString().trim() === 'shared$');
   for (let back = 0; back < 3; back += 1) await cem.getByRole('button', { name: 'up' }).tap();
   await holds(ann, 'the line is there again', () => terminal.buffer.active.getLine(terminal.buffer.active.baseY + terminal.buffer.active.cursorY - 1)
     .translateToString().includes('shared$ printf'));

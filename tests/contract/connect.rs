@@ -1,9 +1,17 @@
 //! `scalesocket connect`: a room from a pipe and from a terminal.
 
+use std::fs::File;
 use std::io::{Read, Write};
-use std::process::{Command, Output, Stdio};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
 
-use crate::harness::{Address, Server, serve, temporary};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::termios::{LocalFlags, tcgetattr};
+use nix::unistd::Pid;
+
+use crate::harness::{Address, Authority, Server, serve, temporary};
 
 fn command(line: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_scalesocket"));
@@ -29,8 +37,11 @@ async fn pipes(mut command: Command, input: &[u8]) -> Output {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        child.stdin.take().unwrap().write_all(&input).unwrap();
-        child.wait_with_output().unwrap()
+        let mut stdin = child.stdin.take().unwrap();
+        let typist = std::thread::spawn(move || stdin.write_all(&input));
+        let output = child.wait_with_output().unwrap();
+        typist.join().unwrap().unwrap();
+        output
     };
     tokio::task::spawn_blocking(run).await.unwrap()
 }
@@ -106,15 +117,67 @@ async fn who_is_no_server_is_told_from_who_speaks_tls() {
     assert_eq!(output.status.code(), Some(1));
 }
 
+#[tokio::test]
+async fn over_tls_a_server_is_known_by_its_certificate_or_any_will_do() {
+    let authority = Authority::new();
+    let dir = temporary();
+    let (chain, key) = authority.server(&["localhost"]).write(dir.path(), "server");
+    let roots = dir.path().join("roots");
+    std::fs::write(&roots, authority.pem()).unwrap();
+    let line = format!(
+        "--tls-cert {} --tls-key {} head -- -n 1",
+        chain.display(),
+        key.display()
+    );
+    let server = serve(line).await;
+    let there = url(&server, "/x").replace("ws://127.0.0.1", "wss://localhost");
+    let mut known = command(&[&there]);
+    known.env("SSL_CERT_FILE", &roots);
+    let any = command(&[&there, "--insecure"]);
+    for command in [known, any] {
+        let output = pipes(command, b"hello\n").await;
+        assert_eq!(output.stdout, b"hello\n", "{output:?}");
+        assert!(output.status.success());
+    }
+    let mut strange = command(&[&there]);
+    strange.env("SSL_CERT_FILE", &chain);
+    let told = pipes(strange, b"").await;
+    assert_eq!(told.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&told.stderr).into_owned();
+    assert!(told.contains("--insecure takes any certificate"), "{told}");
+}
+
 /// Reads what a terminal shows until it holds this.
-fn shown_until(terminal: &mut std::fs::File, shown: &mut String, part: &str) {
+fn shown_until(terminal: &mut File, shown: &mut String, part: &str) {
     let mut piece = [0; 1024];
     while !shown.contains(part) {
+        // Where we hold its other end, too, a terminal that shows nothing more does not end.
+        let mut more = [PollFd::new(terminal.as_fd(), PollFlags::POLLIN)];
+        let more = poll(&mut more, PollTimeout::from(60_000_u16));
+        assert_eq!(more, Ok(1), "{part:?} is not in {shown:?}");
         match terminal.read(&mut piece) {
             Ok(read) if read > 0 => shown.push_str(&String::from_utf8_lossy(&piece[..read])),
             end => panic!("{end:?} before {part:?} in {shown:?}"),
         }
     }
+}
+
+/// A client at a terminal, until it asks for a line.
+fn at_terminal(there: &str, state: &Path) -> (Child, File, OwnedFd) {
+    let pty = nix::pty::openpty(None, None).unwrap();
+    let slave = || pty.slave.try_clone().unwrap();
+    let mut command = command(&[there]);
+    command
+        .env("XDG_STATE_HOME", state)
+        .env("TERM", "xterm")
+        .env_remove("NO_COLOR")
+        .stdin(slave())
+        .stdout(slave())
+        .stderr(slave());
+    let client = command.spawn().unwrap();
+    let mut terminal = File::from(pty.master);
+    shown_until(&mut terminal, &mut String::new(), "/term> ");
+    (client, terminal, pty.slave)
 }
 
 #[tokio::test]
@@ -124,22 +187,8 @@ async fn at_a_terminal_lines_are_remembered_and_json_is_coloured() {
     let home = temporary();
     let state = home.path().to_owned();
     let talk = move || {
-        let pty = nix::pty::openpty(None, None).unwrap();
-        let mut command = command(&[&there]);
-        command
-            .env("XDG_STATE_HOME", &state)
-            .env("TERM", "xterm")
-            .env_remove("NO_COLOR");
-        let mut client = command
-            .stdin(pty.slave.try_clone().unwrap())
-            .stdout(pty.slave.try_clone().unwrap())
-            .stderr(pty.slave)
-            .spawn()
-            .unwrap();
-        drop(command);
-        let mut terminal = std::fs::File::from(pty.master);
+        let (mut client, mut terminal, _slave) = at_terminal(&there, &state);
         let mut shown = String::new();
-        shown_until(&mut terminal, &mut shown, "/term> ");
         terminal.write_all(b"{\"k\":\"v\"}\r").unwrap();
         shown_until(
             &mut terminal,
@@ -157,4 +206,67 @@ async fn at_a_terminal_lines_are_remembered_and_json_is_coloured() {
     assert!(status.success());
     let kept = std::fs::read_to_string(home.path().join("scalesocket/history")).unwrap();
     assert!(kept.contains("{\"k\":\"v\"}"), "{kept}");
+}
+
+/// Whoever uses the terminal next finds it as it was, however the talk ended.
+#[tokio::test]
+async fn a_terminal_is_given_back_behind_the_last_words() {
+    let server = serve("sh -- -c 'read line; seq 500; echo \"last $line\"; exit 3'").await;
+    let there = url(&server, "/term");
+    let home = temporary();
+    let state = home.path().to_owned();
+    let talk = move || {
+        for end in ["closed", "left", "terminated"] {
+            let (mut client, mut terminal, slave) = at_terminal(&there, &state);
+            let mut shown = String::new();
+            match end {
+                "closed" => {
+                    terminal.write_all(b"words\r").unwrap();
+                    shown_until(&mut terminal, &mut shown, "last words\r\n");
+                    shown_until(&mut terminal, &mut shown, "closed: 1011 exit 3");
+                    assert_eq!(client.wait().unwrap().code(), Some(1));
+                }
+                "left" => {
+                    terminal.write_all(b"half\x03").unwrap();
+                    assert_eq!(client.wait().unwrap().code(), Some(0));
+                }
+                _ => {
+                    terminal.write_all(b"half").unwrap();
+                    shown_until(&mut terminal, &mut shown, "half");
+                    let pid = Pid::from_raw(client.id().try_into().unwrap());
+                    kill(pid, Signal::SIGTERM).unwrap();
+                    assert_eq!(client.wait().unwrap().code(), Some(0));
+                }
+            }
+            // Pasted text is no longer marked, and lines are edited by the terminal again.
+            shown_until(&mut terminal, &mut shown, "\x1b[?2004l");
+            let lines = LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG;
+            assert!(
+                tcgetattr(&slave).unwrap().local_flags.contains(lines),
+                "{end}"
+            );
+        }
+    };
+    tokio::task::spawn_blocking(talk).await.unwrap();
+}
+
+/// Who says more than it hears soon has more to say than all that lies between can hold, and hears
+/// nothing more before it is heard.
+#[tokio::test]
+async fn neither_side_waits_for_the_other() {
+    const LINE: usize = 100_000;
+    let program = "head -c 16000000 | sed \"p;p;p;p;p\"";
+    let server = serve(format!(
+        "--inbox 64KiB --backlog 512KiB sh -- -c '{program}'"
+    ))
+    .await;
+    let line = |n: u8| [&vec![b'!' + n % 90; LINE - 1][..], b"\n"].concat();
+    let flood: Vec<u8> = (0..160).flat_map(line).collect();
+    let output = pipes(command(&[&url(&server, "/flood")]), &flood).await;
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(told.contains("closed: 1000"), "{told}");
+    assert_eq!(output.stdout.len(), 6 * flood.len());
+    for (n, lines) in (0..).zip(output.stdout.chunks(6 * LINE)) {
+        assert!(lines == line(n).repeat(6), "line {n} is another");
+    }
 }

@@ -126,6 +126,7 @@ async fn reserved_names_are_refused_from_clients() {
         "_reason",
         "_except",
         "_gap",
+        "_replay",
         "_\\u006deta",
     ] {
         is_dropped(&format!("{{\"x\":1,\"{name}\":true}}")).await;

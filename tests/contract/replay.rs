@@ -70,9 +70,67 @@ async fn a_recorded_game_replays_to_the_same_output() {
     for options in ["", "--fast", "--speed 20", "--json --fast"] {
         let told = is_same(replay(options, &file, RACE).await);
         let messages = std::fs::read_to_string(&file).unwrap();
+        // Whoever throws nothing but sixes has won with the fifth.
         let boards = messages.matches("board").count();
-        assert!(boards > 10 && !told.contains("ends before"), "{told}");
+        assert!(boards >= 8 && !told.contains("ends before"), "{told}");
     }
+}
+
+/// The game of the examples, whose clock ticks as it likes: what the ticks were is in the recording.
+#[tokio::test]
+async fn a_game_with_a_clock_replays_to_the_same_output() {
+    let game = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/game/game.py");
+    let dir = temporary();
+    let leaves = r#"--leavemsg '{"type":"leave","id":#ID}'"#;
+    let line = format!(
+        "--frame=json {leaves} --record {} {game}",
+        dir.path().display()
+    );
+    let server = serve(line).await;
+    let mut people = Vec::new();
+    for name in ["Ann", "Bob"] {
+        let mut person = server.join("/game").await;
+        let enter = serde_json::json!({ "type": "enter", "name": name });
+        person.says(&enter.to_string()).await;
+        people.push(person);
+    }
+    // They walk into walls, each some steps of the clock after the other.
+    for way in ["left", "up", "right", "down"] {
+        for person in &mut people {
+            person
+                .says(&format!(r#"{{"type":"go","way":"{way}"}}"#))
+                .await;
+            for _ in 0..2 {
+                while person.hears_json().await["painted"] == serde_json::json!([]) {}
+            }
+        }
+    }
+    for person in people {
+        person.leaves().await;
+    }
+    recorded(dir.path(), "game").await;
+    let file = find(dir.path(), "game").unwrap();
+    for options in ["", "--fast", "--speed 3"] {
+        is_same(replay(options, &file, game).await);
+    }
+    // Whoever goes up goes a little further up.
+    let changed = std::fs::read_to_string(game).unwrap();
+    assert!(changed.contains(r#""up": (0, -1)"#));
+    let path = dir.path().join("changed.py");
+    std::fs::write(
+        &path,
+        changed.replace(r#""up": (0, -1)"#, r#""up": (0, -2)"#),
+    )
+    .unwrap();
+    let changed = format!("python3 {}", path.display());
+    differs(
+        replay("--fast", &file, &changed).await,
+        &[
+            " is another, recorded at ",
+            "\n  recorded: {\"type\":\"state\"",
+            "\n  came:     {\"type\":\"state\"",
+        ],
+    );
 }
 
 #[tokio::test]
@@ -336,6 +394,7 @@ async fn what_cannot_be_replayed_is_refused_in_a_sentence() {
         (newer, "its form is version 2"),
         (torn, "line 5: "),
         (other, "it is not a recording"),
+        (PathBuf::from("/dev/zero"), "line 1 is longer"),
     ] {
         let (code, out, complaints) = replay("--fast", &path, "cat").await;
         assert_eq!((code, &*out), (2, ""), "{complaints}");

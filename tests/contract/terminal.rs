@@ -509,6 +509,8 @@ async fn two_people_use_one_python() {
     }
     ann.says("print(x, 'en' + 'd')\n").await;
     ann.sees("49 end").await;
+    // Before it asks, the key would be a terminal's that reads lines: the end of one.
+    ann.sees(">>> ").await;
     ann.says_bytes(b"\x04").await;
     ann.sees_close(1000, "exit 0").await;
 }

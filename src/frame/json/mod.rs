@@ -15,8 +15,8 @@ pub(super) use stamp::Stamp;
 
 /// Top-level names by which a child steers its room. A client's message that uses one is dropped:
 /// a child that reflects its input must not let clients steer.
-pub const RESERVED: [&str; 7] = [
-    "_meta", "_cache", "_close", "_code", "_reason", "_except", "_gap",
+pub const RESERVED: [&str; 8] = [
+    "_meta", "_cache", "_close", "_code", "_reason", "_except", "_gap", "_replay",
 ];
 
 /// The name a key spells, from what stands between its quotes.
