@@ -5,6 +5,8 @@ use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
+use tokio::io::AsyncWriteExt;
+
 use crate::harness::{PATIENCE, fails, given, serve, temporary};
 
 /// What is said about a command line that cannot work.
@@ -237,6 +239,19 @@ fn a_port_that_only_root_may_take_is_named_with_what_to_do() {
                     on, or let systemd hand it over (docs/deploy.md)\n";
     assert!(sentence.ends_with(expected), "{sentence}");
     assert_ne!(output.status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_page_asked_for_by_https_where_there_is_none_is_told_of_in_the_log() {
+    let server = serve("cat").await;
+    let mut socket = server.connect(&server.address()).await;
+    // What every TLS client says first (RFC 8446 section 5.1).
+    socket.write_all(b"\x16\x03\x01\x02\x00\x01").await.unwrap();
+    let told = server.logged("speaks TLS where there is none").await;
+    assert_eq!(
+        told["message"],
+        "a client speaks TLS where there is none: let it write http:// or ws://, or set --tls-cert and --tls-key"
+    );
 }
 
 #[tokio::test]
