@@ -255,6 +255,39 @@ async fn a_page_asked_for_by_https_where_there_is_none_is_told_of_in_the_log() {
 }
 
 #[tokio::test]
+async fn why_somebody_is_refused_is_in_the_log_where_no_browser_shows_it() {
+    let server = serve("--rooms lobby --origin https://ours.example cat").await;
+    server.door("/").refused(400).await;
+    server.door("/loby").refused(403).await;
+    server
+        .door("/lobby")
+        .header("Origin", "http://localhost:5173")
+        .refused(403)
+        .await;
+    for sentence in [
+        "the room name is empty: connect to /<room>",
+        "there is no such room here",
+        "pages of this origin may not connect",
+    ] {
+        let told = server.logged(sentence).await;
+        assert_eq!(
+            told["message"],
+            format!("a client was refused: {sentence}; of others for this reason -v tells")
+        );
+    }
+    // Once each: a page that tries again and again fills no log.
+    server.door("/loby").refused(403).await;
+    server.door("/lobby").join().await;
+    server.logged("child started").await;
+    let told = server.log();
+    let told = told
+        .iter()
+        .filter(|line| line.contains("was refused"))
+        .count();
+    assert_eq!(told, 3);
+}
+
+#[tokio::test]
 async fn a_log_says_in_fields_where_a_room_is_and_what_is_on() {
     let server = serve("--stats --frame=json cat -- secret").await;
     let ready = server.logged(r#""message":"ready""#).await;
