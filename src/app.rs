@@ -512,8 +512,14 @@ fn door_options(config: &Config) -> anyhow::Result<door::Options> {
     });
     let files = match &config.staticdir {
         Some(dir) => {
-            let files = door::Files::new(dir);
-            Some(files.with_context(|| format!("cannot serve files from {}", dir.display()))?)
+            let files = door::Files::new(dir).map_err(|error| match error.kind() {
+                std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => anyhow!(
+                    "`--staticdir {}` is no directory: write the one that has the page, from where you are or from /",
+                    dir.display()
+                ),
+                _ => anyhow!(error).context(format!("cannot serve files from {}", dir.display())),
+            });
+            Some(files?)
         }
         None => None,
     };

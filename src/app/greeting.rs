@@ -85,7 +85,7 @@ impl Greeting {
                 room = self.room,
                 page = self.page,
                 console = self.console,
-                on = self.on.join(", "),
+                on = (!self.on.is_empty()).then(|| self.on.join(", ")),
                 "ready"
             ),
         }

@@ -7,33 +7,11 @@ use std::ffi::{OsStr, OsString};
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 
 use super::environment::Variable;
-use super::{Exit, shown};
+use super::{Exit, shown, slips};
 
 /// A corrected command line longer than this no longer helps in a sentence.
 const LONGEST_ADVICE: usize = 120;
 const SEE_HELP: &str = "see `scalesocket --help`";
-
-const TOKEN: &str =
-    "`--admin-token-file FILE`, because others on this machine can read a command line";
-
-/// What people write who know another program of this kind, and what it is here.
-const ELSEWHERE: [(&str, &str); 15] = [
-    ("--port", "`--addr 0.0.0.0:PORT`"),
-    ("-p", "`--addr 0.0.0.0:PORT`"),
-    ("--address", "`--addr ADDRESS:PORT`"),
-    ("--bind", "`--addr ADDRESS:PORT`"),
-    ("--listen", "`--addr ADDRESS:PORT`"),
-    ("--ssl", "`--tls-cert FILE --tls-key FILE`"),
-    ("--sslcert", "`--tls-cert FILE`"),
-    ("--ssl-cert", "`--tls-cert FILE`"),
-    ("--sslkey", "`--tls-key FILE`"),
-    ("--ssl-key", "`--tls-key FILE`"),
-    ("--dir", "`--staticdir DIR`"),
-    ("--sameorigin", "`--same-origin`"),
-    ("--maxforks", "`--maxrooms N`"),
-    ("--admin-token", TOKEN),
-    ("--console-token", TOKEN),
-];
 
 /// What came of words of the command line: help, version, or a refusal.
 pub(super) fn of_words(command: &clap::Command, argv: &[OsString], error: &Error) -> Exit {
@@ -110,40 +88,59 @@ fn unknown(command: &clap::Command, argv: &[OsString], error: &Error) -> String 
         .try_get_matches_from(before)
         .ok()
         .and_then(|found| found.try_get_one::<OsString>("cmd").ok().flatten().cloned());
+    let whole = after.first().map(|word| shown(word)).unwrap_or_default();
+    let whole = slips::name(&whole);
+    let suggested = context(error, ContextKind::SuggestedArg).map(|flag| flag_of(&flag));
+    let ours = slips::elsewhere(&word)
+        .or_else(|| slips::elsewhere(whole))
+        .map(str::to_owned);
+    let meant = slips::one_dash(command, whole)
+        .or(suggested)
+        .map(|flag| format!("`{flag}`"));
     let Some(cmd) = cmd else {
-        if let Some((_, ours)) = ELSEWHERE.iter().find(|(theirs, _)| *theirs == word) {
-            return format!("`{word}` is not a known option: here it is {ours}");
+        if let Some(sentence) = slips::long_dash(whole) {
+            return sentence;
         }
-        let known = context(error, ContextKind::SuggestedArg);
-        return match known.map(|flag| flag_of(&flag)) {
-            Some(flag) => format!("`{word}` is not a known option: did you mean `{flag}`?"),
-            None => {
+        return match (ours, meant) {
+            (Some(ours), _) => format!("`{word}` is not a known option: here it is {ours}"),
+            (None, Some(flag)) => format!("`{whole}` is not a known option: did you mean {flag}?"),
+            (None, None) => {
                 let name = command.get_bin_name().unwrap_or("scalesocket");
                 format!("`{word}` is not a known option or argument: see `{name} --help`")
             }
         };
     };
+    let slip = slips::long_dash(&shown(&cmd))
+        .or_else(|| slips::long_dash(whole))
+        .or_else(|| slips::verb(&cmd, before, after));
+    if let Some(sentence) = slip {
+        return sentence;
+    }
     let middle = [OsString::from("--")];
-    let corrected = before
-        .iter()
-        .chain(&middle)
-        .chain(after)
-        .map(|word| quoted(word));
-    let corrected = corrected.collect::<Vec<_>>().join(" ");
-    let advice = match corrected.len() <= LONGEST_ADVICE {
-        true => corrected,
-        false => format!("scalesocket {} -- ...", quoted(&cmd)),
-    };
-    let kind = if word.starts_with('-') {
-        "is not a known option"
-    } else {
-        "is one word too many"
+    let advice = line(before.iter().chain(&middle).chain(after))
+        .unwrap_or_else(|| format!("scalesocket {} -- ...", quoted(&cmd)));
+    let kind = match ours.or(meant) {
+        Some(ours) => {
+            let ours = ours.split(", ").next().unwrap_or_default();
+            return format!(
+                "`{word}` is not a known option: write {ours} if it is meant for scalesocket, or put -- before the program's \
+                 own arguments, as in `{advice}`"
+            );
+        }
+        None if word.starts_with('-') => "is not a known option",
+        None => "is one word too many",
     };
     format!("`{word}` {kind}: put -- before the program's own arguments, as in `{advice}`")
 }
 
+/// Words as a shell would have to be given them; none when they are too many to help.
+pub(super) fn line<'a>(words: impl Iterator<Item = &'a OsString>) -> Option<String> {
+    let words: Vec<_> = words.map(|word| quoted(word)).collect();
+    Some(words.join(" ")).filter(|line| line.len() <= LONGEST_ADVICE)
+}
+
 /// A word as a shell would have to be given it.
-fn quoted(word: &OsStr) -> String {
+pub(super) fn quoted(word: &OsStr) -> String {
     let text = shown(word);
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
     match !text.is_empty() && text.chars().all(plain) {

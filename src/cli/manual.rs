@@ -21,7 +21,7 @@ const NAME: &str = "scalesocket";
 )]
 struct CompletionsCli {
     /// bash, elvish, fish, powershell or zsh
-    #[arg(value_name = "SHELL", value_parser = shell)]
+    #[arg(value_name = "SHELL", value_enum, ignore_case = true)]
     shell: Option<Shell>,
 }
 
@@ -34,12 +34,6 @@ struct CompletionsCli {
     max_term_width = 100
 )]
 struct ManCli {}
-
-fn shell(name: &str) -> Result<Shell, String> {
-    name.to_ascii_lowercase()
-        .parse()
-        .map_err(|_| "write bash, elvish, fish, powershell or zsh".into())
-}
 
 /// The definitions of `completions`.
 pub(super) fn completions() -> Command {
@@ -59,9 +53,61 @@ pub(super) fn to_completions(found: &ArgMatches) -> Result<Exit, String> {
          served as `scalesocket -- completions`)",
     )?;
     let mut text = Vec::new();
-    let mut command = flags::command().name(NAME).subcommands(helpers::all());
-    clap_complete::generate(shell, &mut command, NAME, &mut text);
-    Ok(Exit::Answer(String::from_utf8_lossy(&text).into_owned()))
+    clap_complete::generate(shell, &mut completed(shell), NAME, &mut text);
+    let text = String::from_utf8_lossy(&text);
+    Ok(Exit::Answer(match shell {
+        Shell::Zsh => {
+            let helpers: Vec<_> = helpers::all()
+                .map(|helper| helper.get_name().to_owned())
+                .collect();
+            let behind = BEHIND_PROGRAMS.replace("HELPERS", &helpers.join(" "));
+            text.replace(HELPERS_ALONE, HELPERS_AND_PROGRAMS).replacen(
+                BEHIND_HELPERS,
+                &(BEHIND_HELPERS.to_owned() + &behind),
+                1,
+            )
+        }
+        _ => text.into_owned(),
+    }))
+}
+
+/// What zsh is told of the first word, and what it is to be told: it is a program, unless it is a helper.
+const HELPERS_ALONE: &str = "\":: :_scalesocket_commands\" \\\n";
+const HELPERS_AND_PROGRAMS: &str =
+    "\":: :{ _scalesocket_commands; _command_names -e; _files }\" \\\n";
+
+/// And where it goes on behind one: programs take files.
+const BEHIND_HELPERS: &str = "    case $state in\n    (scalesocket)\n";
+const BEHIND_PROGRAMS: &str =
+    "        [[ \" HELPERS \" == *\" $line[1] \"* ]] || { _files && ret=0 }\n";
+
+/// The command line as a shell can complete it.
+fn completed(shell: Shell) -> Command {
+    let whole = flags::command().name(NAME).disable_help_subcommand(true);
+    match shell {
+        Shell::Zsh => {
+            // It would look for helpers behind the positional words, which are any words.
+            let flags = whole.get_arguments().filter(|arg| !arg.is_positional());
+            let command = Command::new(NAME)
+                .version(env!("CARGO_PKG_VERSION"))
+                .disable_help_subcommand(true)
+                .args(flags.cloned());
+            named(command).subcommands(helpers::all().map(named))
+        }
+        _ => whole.subcommands(helpers::all()),
+    }
+}
+
+/// With names of values in which nothing ends a part of what zsh is told, as colons do.
+fn named(command: Command) -> Command {
+    command.mut_args(|arg| {
+        let names = arg.get_value_names().unwrap_or_default().iter();
+        let names: Vec<_> = names.map(|name| name.replace(':', "\\:")).collect();
+        match names.is_empty() {
+            true => arg,
+            false => arg.value_names(names),
+        }
+    })
 }
 
 /// The page in the language of troff (man(7)).

@@ -22,6 +22,8 @@ mod manual;
 mod program;
 mod reference;
 mod replay;
+mod script;
+mod slips;
 mod terminal;
 mod tls;
 mod validate;
@@ -50,9 +52,10 @@ pub use door::{Front, Proxy};
 pub use flags::command;
 pub use health::{Health, health};
 pub use identity::Identity;
-pub use program::{DEFAULT_PATH, flush_advice, resolve_program};
+pub use program::{DEFAULT_PATH, resolve_program};
 pub use reference::reference;
 pub use replay::{Pace, Replay};
+pub use script::flush_advice;
 pub use tls::Tls;
 
 /// What the command line asks for.
@@ -166,11 +169,18 @@ pub fn parse(
             Err(manual::page())
         }
         _ => {
-            let matches = matches(&command(), argv, env)?;
+            let command = command();
+            if let Some(sentence) = slips::apart(&command, &argv) {
+                return Err(Exit::refusal(sentence));
+            }
+            let matches = matches(&command, argv.clone(), env)?;
             let cli = flags::Cli::from_arg_matches(&matches.found)
                 .map_err(|error| Exit::refusal(complaint::sentence(&error, &[])))?;
             match validate::validate(cli) {
                 Ok(config) => Ok(Command::Serve(Box::new(config))),
+                Err(sentence) if sentence == validate::NO_PROGRAM => Err(Exit::refusal(
+                    slips::swallowed(&command, &argv).unwrap_or(sentence),
+                )),
                 Err(sentence) => Err(Exit::refusal(environment::name_sources(
                     sentence,
                     &matches.variables,

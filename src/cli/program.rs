@@ -3,20 +3,18 @@
 //! still is there when a room opens is not promised here.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, access};
 
-use super::shown;
+use super::complaint::quoted;
+use super::script::{beginning, check_interpreter, is_source};
+use super::{shown, slips};
 
 /// Where programs are looked for when `PATH` is unset.
 pub const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
-
-/// The first line of a script that Linux reads (`BINPRM_BUF_SIZE`).
-const FIRST_LINE: u64 = 256;
 
 /// The absolute path of a program named as on a command line: a name is looked for in `path` (the
 /// value of `PATH`), anything with a slash is a path. The error is one sentence that says what to do.
@@ -28,7 +26,7 @@ pub fn resolve_program(cmd: &OsStr, path: &OsStr) -> Result<PathBuf, String> {
     if cmd.as_bytes().contains(&b'/') {
         let file = std::path::absolute(cmd)
             .map_err(|error| format!("`{name}` cannot be found: {error}"))?;
-        return check(&file, &name).map(|()| file);
+        return check(&file, &name, path).map(|()| file);
     }
     // As the shell does it: what stands in PATH but cannot run does not hide a later one that can,
     // and is only named when there is none.
@@ -51,7 +49,7 @@ pub fn resolve_program(cmd: &OsStr, path: &OsStr) -> Result<PathBuf, String> {
         if !fs::metadata(&file).is_ok_and(|found| found.is_file()) {
             continue;
         }
-        match check(&file, &shown(file.as_os_str())) {
+        match check(&file, &shown(file.as_os_str()), path) {
             Ok(()) => return Ok(file),
             Err(sentence) => found_unfit = found_unfit.or(Some(sentence)),
         }
@@ -63,32 +61,62 @@ pub fn resolve_program(cmd: &OsStr, path: &OsStr) -> Result<PathBuf, String> {
         true => Err(format!(
             "`{name}` is not in PATH: write `./{name}` for the one in this directory"
         )),
-        false => Err(absent(&name, "is not in PATH")),
+        false => Err(absent(&name, path)),
     }
 }
 
 /// What to do about a program that is not there.
-fn absent(name: &str, what: &str) -> String {
-    match name.split_once(char::is_whitespace) {
-        Some((program, args)) => format!(
+fn absent(name: &str, path: &OsStr) -> String {
+    let is_path = name.contains('/');
+    let what = if is_path {
+        "does not exist"
+    } else {
+        "is not in PATH"
+    };
+    if let Some(sentence) = slips::long_dash(name) {
+        return sentence;
+    }
+    if name.contains(|c| "|;&<>$`".contains(c)) {
+        return format!(
+            "`{name}` is no program's name: for a line of shell write `scalesocket sh -- -c {}`",
+            quoted(name.as_ref())
+        );
+    }
+    if let Some((program, args)) = name.split_once(char::is_whitespace) {
+        return format!(
             "`{name}` is one name and {what}: write the program's arguments behind --, as in \
              `scalesocket {program} -- {}`",
             args.trim_start()
-        ),
-        None if what == "does not exist" => {
-            format!("`{name}` does not exist: write the path of a program")
+        );
+    }
+    let here = std::env::current_dir();
+    let here = here.as_ref().map(|here| shown(here.as_os_str()));
+    match (name, here) {
+        ("help" | "version", _) => format!("`{name}` {what}: write `scalesocket --{name}`"),
+        ("python", _) if is_in("python3".as_ref(), path) => {
+            format!("`{name}` {what}: write `python3`, which is")
         }
-        None => format!("`{name}` {what}: install it, or write the path of a program"),
+        (_, Ok(here)) if is_path && !name.starts_with('/') => {
+            format!("`{name}` {what}, seen from `{here}`: write the path of a program")
+        }
+        _ if is_path => format!("`{name}` {what}: write the path of a program"),
+        _ => format!("`{name}` {what}: install it, or write the path of a program"),
     }
 }
 
+/// Whether somebody who looks for it in `path` finds this program.
+pub(super) fn is_in(program: &OsStr, path: &OsStr) -> bool {
+    let mut places = std::env::split_paths(path).map(|dir| dir.join(program));
+    places.any(|file| file.is_file() && access(&file, AccessFlags::X_OK).is_ok())
+}
+
 /// Whether this file can be executed.
-fn check(file: &Path, name: &str) -> Result<(), String> {
+fn check(file: &Path, name: &str, path: &OsStr) -> Result<(), String> {
     let found = match fs::metadata(file) {
         Ok(found) => found,
         Err(error) => {
             return Err(match error.kind() {
-                std::io::ErrorKind::NotFound => absent(name, "does not exist"),
+                std::io::ErrorKind::NotFound => absent(name, path),
                 std::io::ErrorKind::PermissionDenied => {
                     format!(
                         "`{name}` is in a directory that may not be entered: allow it to this user"
@@ -111,101 +139,17 @@ fn check(file: &Path, name: &str) -> Result<(), String> {
             "`{name}` is not a file: write the path of a program"
         ));
     }
+    // A program may be executable and unreadable; then nobody can tell what it is, and nothing is wrong.
+    let begin = beginning(file);
+    if begin.as_deref().is_some_and(|begin| is_source(file, begin)) {
+        return Err(format!(
+            "`{name}` is source: compile it, and serve what comes of that"
+        ));
+    }
     if access(file, AccessFlags::X_OK).is_err() {
         return Err(format!("`{name}` is not executable: run `chmod +x {name}`"));
     }
-    check_interpreter(file, name)
-}
-
-/// The kernel runs no text that does not name its interpreter, and says of a script whose
-/// interpreter is missing that the script is.
-fn check_interpreter(file: &Path, name: &str) -> Result<(), String> {
-    // A program may be executable and unreadable; then nobody can tell, and nothing is wrong.
-    let Some(begin) = beginning(file) else {
-        return Ok(());
-    };
-    let Some(line) = begin.strip_prefix(b"#!") else {
-        // What holds a NUL byte is of a form that we need not know: the kernel may (binfmt_misc).
-        return match begin.contains(&0) {
-            true => Ok(()),
-            false => Err(match begin.is_empty() {
-                true => format!("`{name}` is empty: write a program into it"),
-                false => format!(
-                    "`{name}` does not say what runs it: make `{}` its first line",
-                    first_line(file)
-                ),
-            }),
-        };
-    };
-    let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    if line.ends_with(b"\r") {
-        return Err(format!(
-            "`{name}` has lines that end in CR LF: save it with Unix line ends, or run `sed -i 's/\\r$//' {name}`"
-        ));
-    }
-    let interpreter = words(line).next().unwrap_or_default();
-    if interpreter.is_empty() || Path::new(interpreter).exists() {
-        return Ok(());
-    }
-    Err(format!(
-        "`{name}` asks for `{}` in its first line, which does not exist: install that, or correct the line",
-        shown(interpreter)
-    ))
-}
-
-/// As much of a file as the kernel looks at; none if it cannot be read.
-fn beginning(file: &Path) -> Option<Vec<u8>> {
-    let mut begin = Vec::new();
-    let file = File::open(file).ok()?;
-    file.take(FIRST_LINE).read_to_end(&mut begin).ok()?;
-    Some(begin)
-}
-
-fn words(line: &[u8]) -> impl Iterator<Item = &OsStr> {
-    line.split(|byte| matches!(byte, b' ' | b'\t'))
-        .filter(|word| !word.is_empty())
-        .map(OsStr::from_bytes)
-}
-
-/// How a program is made to say at once what it prints into a pipe: its runtime decides that.
-pub fn flush_advice(program: &Path) -> &'static str {
-    // `/usr/bin/env python3` is named by its last word, and so is `/usr/bin/python3`.
-    let script = beginning(program).unwrap_or_default();
-    let line = script.strip_prefix(b"#!").map(|rest| {
-        let line = rest.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        words(line)
-            .filter(|word| !word.as_bytes().starts_with(b"-"))
-            .take(2)
-            .map(Path::new)
-            .filter_map(Path::file_name)
-            .find(|name| *name != "env")
-    });
-    let runtime = line.unwrap_or(program.file_name()).unwrap_or_default();
-    let runtime = runtime.to_string_lossy();
-    let kind = runtime.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
-    match kind {
-        "python" | "pypy" => "start it with `python3 -u`, or print with flush=True",
-        "ruby" => "write `$stdout.sync = true` at its beginning",
-        "perl" => "write `$| = 1;` at its beginning",
-        "lua" | "luajit" => "write `io.stdout:setvbuf('line')` at its beginning",
-        "awk" | "gawk" | "mawk" => "call fflush() after each message",
-        "sed" => "give it `-u`",
-        "grep" => "give it `--line-buffered`",
-        _ => "flush stdout after each message, or run it under `stdbuf -oL`",
-    }
-}
-
-/// What a script of that name begins with.
-fn first_line(script: &Path) -> &'static str {
-    match script.extension().and_then(OsStr::to_str) {
-        Some("py") => "#!/usr/bin/env python3",
-        Some("js" | "mjs" | "cjs") => "#!/usr/bin/env node",
-        Some("rb") => "#!/usr/bin/env ruby",
-        Some("pl") => "#!/usr/bin/env perl",
-        Some("lua") => "#!/usr/bin/env lua",
-        Some("php") => "#!/usr/bin/env php",
-        _ => "#!/bin/sh",
-    }
+    begin.map_or(Ok(()), |begin| check_interpreter(file, name, &begin, path))
 }
 
 #[cfg(test)]
@@ -288,25 +232,6 @@ mod tests {
             assert!(sentence.contains(expected), "{cmd:?}: {sentence}");
             assert!(!sentence.contains('\n'), "{cmd:?}: {sentence}");
         }
-    }
-
-    #[test]
-    fn advice_about_flushing_fits_the_runtime() {
-        let dir = tempfile::tempdir().unwrap();
-        for (text, part) in [
-            ("#!/usr/bin/env python3\n", "python3 -u"),
-            ("#!/usr/bin/env -S python3.12 -O\n", "python3 -u"),
-            ("#! /usr/bin/perl -w\n", "$| = 1"),
-            ("#!/usr/bin/mawk -f\n", "fflush()"),
-            ("#!/bin/sh\n", "stdbuf -oL"),
-            ("#!\n", "stdbuf -oL"),
-            ("\x7fELF", "stdbuf -oL"),
-        ] {
-            let program = file(dir.path(), "program", text, 0o755);
-            assert!(flush_advice(&program).contains(part), "{text}");
-        }
-        assert!(flush_advice(Path::new("/usr/bin/ruby3.1")).contains("sync"));
-        assert!(flush_advice(Path::new("/")).contains("stdbuf"));
     }
 
     #[test]

@@ -338,6 +338,10 @@ fn check_sizes(cli: &Cli, client: ClientFraming) -> Result<(), String> {
     }
 }
 
+/// Where nothing stands that could be one.
+pub(super) const NO_PROGRAM: &str =
+    "there is no program to serve: name one, as in `scalesocket cat`, or see `scalesocket --help`";
+
 fn source(cli: &Cli) -> Result<Source, String> {
     if let Some(address) = &cli.connect {
         return Ok(Source::Connect(address.clone()));
@@ -353,11 +357,7 @@ fn source(cli: &Cli) -> Result<Source, String> {
         }),
         #[cfg(feature = "kube")]
         None if cli.maxrooms == Some(0) => Ok(Source::Nothing),
-        None => Err(
-            "there is no program to serve: name one, as in `scalesocket cat`, \
-                     or see `scalesocket --help`"
-                .into(),
-        ),
+        None => Err(NO_PROGRAM.into()),
     }
 }
 

@@ -300,7 +300,7 @@ pub(super) fn host_port(text: &str) -> Result<u16, String> {
             "write 0.0.0.0:{port} for every address, or one of this machine's"
         ));
     }
-    if host.contains(':') {
+    if host.contains(':') && !host.contains('/') {
         return Err("write an IPv6 address in brackets, like [::1]:9000".into());
     }
     let numeric = host.bytes().all(|b| b.is_ascii_digit() || b == b'.');

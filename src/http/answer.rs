@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
+use parking_lot::Mutex;
 use serde_json::json;
+use tracing::{debug, info};
 
 use super::connections::Crowded;
 use super::gate::{ENDPOINT, Mistrust, OWNER, REASON, SESSION, Turned};
@@ -142,6 +144,29 @@ impl Denied {
             Denied::Unreachable => "owner_unreachable",
             Denied::NotAPeer(_) => "not_a_peer",
             Denied::SessionOver => "session_over",
+        }
+    }
+
+    /// Tells the log that somebody was refused: of the first for a reason what they were told, because
+    /// browsers show it to nobody; of the others only those who want to hear of each client.
+    pub(super) fn tell(&self) {
+        static TOLD: Mutex<Vec<&'static str>> = Mutex::new(Vec::new());
+        let reason = self.label();
+        let is_first = {
+            let mut told = TOLD.lock();
+            let is_first = !told.contains(&reason);
+            if is_first {
+                told.push(reason);
+            }
+            is_first
+        };
+        match is_first {
+            true => info!(
+                reason,
+                "a client was refused: {}; of others for this reason -v tells",
+                self.reason()
+            ),
+            false => debug!(reason, "client refused"),
         }
     }
 

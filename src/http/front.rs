@@ -9,7 +9,6 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CONNECTION, LOCATION};
 use http::{HeaderValue, Request, StatusCode};
 use tower::ServiceExt;
-use tracing::debug;
 
 use super::answer::Denied;
 use super::base_path::{Place, place};
@@ -65,7 +64,7 @@ pub(super) fn hang_up(door: &Door, denied: Denied) -> Response {
 
 fn deny(door: &Door, denied: Denied) -> Response {
     door.metrics.refused(denied.label());
-    debug!(reason = denied.label(), "client refused");
+    denied.tell();
     with_headers(door, denied.into_response())
 }
 

@@ -13,6 +13,7 @@ use http::request::Parts;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::connections::Share;
+use super::tls::HANDSHAKE;
 
 /// Bytes read at once: most heads are shorter.
 const READ: usize = 2 << 10;
@@ -111,6 +112,11 @@ impl<S> Rewound<S> {
 
     pub(super) fn share(&self) -> Option<&Share> {
         self.share.as_ref()
+    }
+
+    /// Whether it begins as TLS does, and not as HTTP.
+    pub(super) fn begins_tls(&self) -> bool {
+        self.head.first() == Some(&HANDSHAKE)
     }
 }
 

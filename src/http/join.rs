@@ -17,7 +17,6 @@ use hyper_util::rt::TokioIo;
 use percent_encoding::percent_decode_str;
 use sha1::{Digest, Sha1};
 use tokio::net::{TcpStream, UnixStream};
-use tracing::debug;
 
 use super::answer::Denied;
 use super::connections::Share;
@@ -127,7 +126,7 @@ pub(super) async fn join(door: Arc<Door>, side: Side, mut request: Request<Body>
 
 fn deny(door: &Door, side: Side, denied: Denied) -> Response {
     door.metrics.refused(denied.label());
-    debug!(reason = denied.label(), "client refused");
+    denied.tell();
     match side {
         Side::Peer => denied.to_peer(),
         Side::Public | Side::Admin | Side::Redirect(_) => denied.into_response(),

@@ -63,7 +63,9 @@ impl Drop for SocketFile {
 pub async fn bind_tcp(address: &str) -> anyhow::Result<Vec<Listener>> {
     let addresses: Vec<SocketAddr> = tokio::net::lookup_host(address)
         .await
-        .with_context(|| format!("cannot listen on {address}: no such host"))?
+        .with_context(|| {
+            format!("cannot listen on {address}: write an address of this machine, or 0.0.0.0 for all of them")
+        })?
         .collect();
     let mut listeners: Vec<Listener> = Vec::new();
     for address in addresses {
@@ -78,13 +80,19 @@ pub async fn bind_tcp(address: &str) -> anyhow::Result<Vec<Listener>> {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                 bail!("cannot listen on {address}: the port is in use; choose another with --addr")
             }
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => bail!(
+                "cannot listen on {address}: this user may not take that port; choose one from 1024 on, or let \
+                 systemd hand it over (docs/deploy.md)"
+            ),
             // A host name may have an address of a family that this machine does not have.
             Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => continue,
             Err(error) => return Err(error).context(format!("cannot listen on {address}")),
         }
     }
     if listeners.is_empty() {
-        bail!("cannot listen on {address}: it is not an address of this machine");
+        bail!(
+            "cannot listen on {address}: it is not an address of this machine; write one of its own, or 0.0.0.0 for all"
+        );
     }
     Ok(listeners)
 }

@@ -13,7 +13,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::{debug, info};
 
 use super::accept::{Accepted, Acceptor, Stream};
 use super::answer::Denied;
@@ -270,7 +270,12 @@ where
     };
     match stream {
         // Boxed, so that nothing is set aside for it before there is a request.
-        Ok(Ok((stream, Ok(())))) => Box::pin(answer(stream, who, entry)).await,
+        Ok(Ok((stream, Ok(())))) => {
+            if stream.begins_tls() {
+                tell_of_tls(who.ends);
+            }
+            Box::pin(answer(stream, who, entry)).await;
+        }
         Ok(Ok((stream, Err(too_long)))) => {
             let denied = Denied::TooLong(too_long, entry.limits);
             entry.door.metrics.refused(denied.label());
@@ -280,6 +285,17 @@ where
         }
         Ok(Err(error)) => debug!(%error, "connection ended before a request"),
         Err(_) => debug!("no request came in time"),
+    }
+}
+
+/// A browser shows nothing of our answer to whoever wrote https:// for http://; so the log does, once.
+fn tell_of_tls(ends: Ends) {
+    static TOLD: AtomicBool = AtomicBool::new(false);
+    if !TOLD.swap(true, Relaxed) {
+        info!(
+            client = ?ends.remote,
+            "a client speaks TLS where there is none: let it write http:// or ws://, or set --tls-cert and --tls-key"
+        );
     }
 }
 

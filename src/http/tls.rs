@@ -29,7 +29,7 @@ use certificates::{Certificates, Contents};
 /// How often the files are looked at: two seconds late is early enough for a certificate.
 const GLANCE: Duration = Duration::from_secs(2);
 /// What the first record of a handshake begins with (RFC 8446 section 5.1).
-const HANDSHAKE: u8 = 22;
+pub(super) const HANDSHAKE: u8 = 22;
 
 /// Where the certificates are.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Notices a child that is spoken to and says nothing: mostly one whose runtime keeps its output
-//! back, because a pipe is no terminal. It costs a look every ten seconds until a child has
-//! spoken, and nothing after that.
+//! back, because a pipe is no terminal. It costs a look every few seconds until a child was spoken to
+//! and has answered, and nothing after that.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
@@ -10,8 +10,11 @@ use tracing::warn;
 
 use super::name::RoomName;
 
-/// How long a child may take for its first word, and between two looks.
+/// How long a child may take for its first word.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Between two looks whether somebody speaks to it: so much later than its time the advice may come.
+const LOOKS: Duration = Duration::from_secs(3);
 
 /// What is said about it, once in the life of a server: rooms are many, and have the same program.
 #[derive(Debug)]
@@ -65,7 +68,7 @@ impl Silence {
     /// From now on.
     pub(super) fn new(wanted: bool) -> Self {
         Silence {
-            look: wanted.then(|| Instant::now() + PATIENCE),
+            look: wanted.then(|| Instant::now() + LOOKS),
             addressed: false,
         }
     }
@@ -82,7 +85,8 @@ impl Silence {
         }
         let addressed = std::mem::replace(&mut self.addressed, heard > 0);
         if !addressed {
-            self.look = Some(Instant::now() + PATIENCE);
+            let wait = if heard > 0 { PATIENCE } else { LOOKS };
+            self.look = Some(Instant::now() + wait);
         }
         addressed
     }

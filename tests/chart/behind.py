@@ -18,13 +18,16 @@ import proxies
 from server import serving
 
 NAME = "rooms.example.com"
-PROXIES = ["Caddy", "HAProxy", "HAProxy, passing on bytes", "nginx"]
+PROXIES = ["Caddy", "HAProxy", "HAProxy, passing on bytes", "nginx", "Traefik"]
 FILES = {
     "nginx": "/etc/nginx/conf.d/rooms.conf",
     "Caddy": "/etc/caddy/Caddyfile",
     "HAProxy": "/etc/haproxy/haproxy.cfg",
     "HAProxy, passing on bytes": "/etc/haproxy/haproxy.cfg, of bytes",
+    "Traefik": "/etc/traefik/rooms.yml",
 }
+# What Traefik is started with; it names the file above.
+STATIC = "/etc/traefik/traefik.yml"
 PROGRAMS = {title: title.partition(",")[0].lower() for title in PROXIES}
 # Around the page's file, which Debian's nginx.conf includes in the same way.
 NGINX = """pid {place}/pid;
@@ -46,8 +49,8 @@ UNPRIVILEGED = {"    user haproxy\n": "", "    group haproxy\n": "", "    chroot
 class Front:
     """Where people come in, and who they are."""
 
-    def __init__(self, directory):
-        self.place = pathlib.Path(directory)
+    def __init__(self, directory, base=""):
+        self.place, self.base = pathlib.Path(directory), base
         one, two = random.sample(range(1, 250), 2)
         self.host, self.client = f"127.{os.getpid() % 200 + 20}.{one}.1", f"127.3.{two}.9"
         self.port, self.plain = free(self.host), free(self.host)
@@ -64,8 +67,12 @@ class Front:
         self.tls = ssl.create_default_context(cafile=chain)
 
     def listens(self):
-        with socket.socket() as client:
-            return client.connect_ex((self.host, self.port)) == 0
+        """Whether the server answers through it: Traefik listens before it knows whom it serves, and by what name."""
+        with contextlib.suppress(OSError), socket.create_connection((self.host, self.port), proxies.DEADLINE) as plain:
+            with self.tls.wrap_socket(plain, server_hostname=NAME) as client:
+                client.sendall(f"GET {self.base}/ready HTTP/1.1\r\nHost: {NAME}\r\nConnection: close\r\n\r\n".encode())
+                return client.recv(12) == b"HTTP/1.1 200"
+        return False
 
 
 def free(host):
@@ -93,6 +100,22 @@ def configured(title, text, front, door):
         text = pages.replaced(text, {f"{NAME} {{": site, "127.0.0.1:9000": door})
         (place / "Caddyfile").write_text(text)
         return ["caddy", "run", "--adapter", "caddyfile", "--config", place / "Caddyfile"]
+    if title == "Traefik":
+        changes = {
+            'address: ":80"': f'address: "{front.host}:{front.plain}"',
+            'address: ":443"': f'address: "{at}"',
+            FILES[title]: place / "rooms.yml",
+            "/var/lib/traefik/": f"{place}/",
+            "graceTimeOut: 30s": "graceTimeOut: 1s",
+        }
+        alone = "global: {checkNewVersion: false}\n"
+        (place / "traefik.yml").write_text(pages.replaced(pages.file(title, STATIC), changes) + alone)
+        # No authority that gives certificates is reached from here.
+        own = f"\ntls:\n  certificates:\n    - {{certFile: {place}/fullchain.pem, keyFile: {place}/privkey.pem}}\n"
+        resolver = "tls:\n        certResolver: own\n"
+        text = pages.replaced(text, {resolver: "tls: {}\n", "127.0.0.1:9000": door})
+        (place / "rooms.yml").write_text(text + own)
+        return ["traefik", f"--configFile={place}/traefik.yml"]
     changes = {**UNPRIVILEGED, "bind :443": f"bind {at}", "127.0.0.1:9000": door}
     if title == "HAProxy":
         changes |= {"bind :80": f"bind {front.host}:{front.plain}", "/etc/ssl/rooms/": f"{place}/"}
@@ -114,7 +137,8 @@ def running(title, binary, *words, change=()):
     """A server with these flags and program, and the proxy before it; gives the front."""
     # A short name, since those of sockets may have 107 bytes.
     with tempfile.TemporaryDirectory() as directory:
-        front = Front(directory)
+        bases = [word.partition("=")[2] for word in words if word.startswith("--base-path=")]
+        front = Front(directory, *bases)
         text = pages.file(title, FILES[title])
         if change:
             text = pages.replaced(text, dict([change]))

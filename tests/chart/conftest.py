@@ -34,7 +34,7 @@ def tool():
         path = shutil.which(name)
         if path is None:
             fail = pytest.fail if os.environ.get("CI") else pytest.skip
-            fail(f"{name} is not here: run .ci/charts on a Debian")
+            fail(f"{name} is not here: .ci/run fetches it on a Debian")
         return path
 
     return find

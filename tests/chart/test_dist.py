@@ -6,6 +6,7 @@ Built without optimisation, which takes a part of the time: all but the binary's
 import asyncio
 import hashlib
 import os
+import pathlib
 import struct
 import subprocess
 import tarfile
@@ -162,22 +163,58 @@ def test_bash_completes(local):
         _scalesocket scalesocket "$2" scalesocket; printf '%s\\n' "${COMPREPLY[@]}" """
     assert "--addr" in render.run("bash", "-c", ask, "bash", script, "--ad").split()
     assert "completions" in render.run("bash", "-c", ask, "bash", script, "compl").split()
+    # Files, which are its own matter.
+    assert not render.run("bash", "-c", ask, "bash", script, "hel").split()
 
 
-def test_fish_completes(local, tool, tmp_path):
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [("--ad", "--addr"), ("./cou", "./count.py"), ("conn", "connect"), ("connect --r", "--raw")],
+)
+def test_fish_completes(local, tool, tmp_path, typed, offered):
     script = local / "share/fish/vendor_completions.d/scalesocket.fish"
     home = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
-    ask = f"source {script}; complete --do-complete 'scalesocket --ad'"
-    told = render.run(tool("fish"), "--no-config", "--command", ask, env=home)
-    assert "--addr" in [line.partition("\t")[0] for line in told.splitlines()]
+    (tmp_path / "count.py").touch(0o755)
+    ask = f"source {script}; complete --do-complete 'scalesocket {typed}'"
+    told = render.run(tool("fish"), "--no-config", "--command", ask, env=home, cwd=tmp_path)
+    assert offered in [line.partition("\t")[0] for line in told.splitlines()]
 
 
-def test_zsh_takes_its_completions(local, tool):
-    script = local / "share/zsh/site-functions/_scalesocket"
-    # By its first line zsh knows what it is for.
-    assert script.read_text().startswith("#compdef scalesocket\n")
-    render.run(tool("zsh"), "-f", "-n", script)
-    assert "--addr=" in script.read_text()
+# What somebody has typed, and what is offered among other things.
+TYPED = [
+    ("scalesocket --ad", "--addr"),
+    ("scalesocket --slow d", "disconnect"),
+    ("scalesocket --addr ", "count.py"),
+    ("scalesocket --tcpports 9001:", None),
+    ("scalesocket --staticdir pub", "public"),
+    ("scalesocket ./cou", "count.py"),
+    ("scalesocket python3 -- cou", "count.py"),
+    ("scalesocket conn", "connect"),
+    ("scalesocket connect --r", "--raw"),
+    ("scalesocket completions f", "fish"),
+    ("scalesocket hel", None),
+]
+
+
+@pytest.mark.parametrize(("typed", "offered"), TYPED)
+def test_zsh_completes(local, tool, tmp_path, typed, offered):
+    zsh = tool("zsh")
+    # .ci/charts unpacks it below its cache.
+    roots = [pathlib.Path(zsh).parent.parent / "debian", pathlib.Path("/")]
+    (root, *_) = [root for root in roots if (root / "usr/share/zsh/functions/Completion").is_dir()]
+    (modules, *_) = root.glob("usr/lib/*/zsh/*/zsh/zpty.so")
+    (tmp_path / "count.py").touch(0o755)
+    (tmp_path / "public").mkdir()
+    words = [modules.parent.parent, root / "usr/share/zsh/functions", local / "share/zsh/site-functions", typed]
+    told = render.run(
+        zsh, "-f", pathlib.Path(__file__).with_name("completions.zsh"), *words, cwd=tmp_path,
+        env=os.environ | {"ZSH": zsh, "HOME": str(tmp_path), "TERM": "dumb"},
+    )  # fmt: skip
+    assert "parse error" not in told and "command not found" not in told, told
+    if offered:
+        assert offered in told.splitlines(), told
+    else:
+        assert "help" not in told.splitlines(), told
 
 
 def test_what_shells_would_not_take_is_seen(tmp_path, tool):

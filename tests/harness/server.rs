@@ -80,6 +80,16 @@ impl Server {
 
     /// Waits for a line of the log for which this holds.
     pub async fn logged_where(&self, what: &str, is_it: &dyn Fn(&str) -> bool) -> Value {
+        self.logged_in(PATIENCE, what, is_it).await
+    }
+
+    /// Waits for such a line so long: for what the server itself waits to say.
+    pub async fn logged_in(
+        &self,
+        patience: Duration,
+        what: &str,
+        is_it: &dyn Fn(&str) -> bool,
+    ) -> Value {
         let mut news = self.logged.clone();
         let wait = async {
             loop {
@@ -93,7 +103,7 @@ impl Server {
                 }
             }
         };
-        match timeout(PATIENCE, wait).await {
+        match timeout(patience, wait).await {
             Ok(Some(line)) => serde_json::from_str(&line).unwrap_or(Value::String(line)),
             Ok(None) => self.diary.fail(&format!("the log ended without {what}")),
             Err(_) => self.diary.fail(&format!("the log does not say {what}")),
