@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Splash: whoever walks leaves paint behind; a line that closes fills what it encloses.
 
-With --frame=json the server adds "id" to what clients say: the sender's number, which cannot be forged. What is
-printed with "id" goes to that client alone, "_meta" is what the lobby reads at /api/rooms/, the rest goes to everyone.
-A page shows the token that it made up once, so whoever comes back is who they were, with all their paint.
+With --frame=json the server adds "id" to what clients say: the sender's number, which cannot be forged; what has none
+is the server's own --leavemsg. What is printed with "id" goes to that client alone, "_meta" is what the lobby reads at
+/api/rooms/, the rest goes to everyone. A page shows the token that it made up once, so who comes back is who they were.
 """
 
 import json
@@ -25,15 +25,15 @@ def say(**message):
 
 class Game:
     def __init__(self):
-        self.floor = [0] * (WIDTH * HEIGHT)  # each cell the number of the player who holds it
         self.players = {}  # token -> player
         self.by_id = {}  # client id -> player
+        self.news = True  # something to tell that is no step
         self.begins(time.monotonic())
 
     def begins(self, now):
         self.playing, self.until = True, now + ROUND
-        self.floor[:] = [0] * len(self.floor)
-        self.players = {token: p for token, p in self.players.items() if p["id"] is not None}
+        self.floor = [0] * (WIDTH * HEIGHT)  # each cell the number of the player who holds it
+        self.players = {token: p for token, p in self.players.items() if p["id"]}
         for player in self.players.values():
             self.place(player)
         self.tell_floor()
@@ -50,20 +50,26 @@ class Game:
         name, token = (" ".join(t.split())[:64] if isinstance(t, str) else "" for t in (name, token))
         player = self.players.get(token or who)
         if player is None:
-            free = set(range(1, MOST + 1)) - {p["number"] for p in self.players.values()}
-            if not free:
-                return say(type="full", id=who)
-            player = self.players[token or who] = {"number": min(free), "wins": 0}
-            self.place(player)
-        self.leaves(who)
-        self.by_id.pop(player.get("id"), None)  # in a second window: the newer one plays
+            if len(self.players) < MOST:
+                number = min(set(range(1, MOST + 1)) - {p["number"] for p in self.players.values()})
+                self.place(player := {"number": number, "id": None, "wins": 0})
+            elif away := [key for key, p in self.players.items() if not p["id"]]:
+                # Who is here goes before who may come back, and gets their paint.
+                player = self.players.pop(away[0]) | {"wins": 0}
+            else:
+                return self.tell_floor(full=MOST, id=who)
+            self.players[token or who] = player
+        if self.by_id.pop(player["id"], None):
+            say(type="elsewhere", id=player["id"])  # in a second window: the newer one plays
         player.update(id=who, name=name[:16] or f"player {player['number']}")
         self.by_id[who] = player
+        self.news = True
         self.tell_floor(you=player["number"], id=who)
 
     def leaves(self, who):
         if player := self.by_id.pop(who, None):
             player.update(id=None, going="stop")
+            self.news = True
 
     def step(self, player):
         (x, y), (dx, dy) = player["at"], STEPS[player["going"]]
@@ -92,58 +98,52 @@ class Game:
         say(type="floor", width=WIDTH, height=HEIGHT, cells=self.floor, **more)
 
     def tell(self, now):
-        players = [{key: p[key] for key in ("number", "name", "at", "wins")} | {"here": p["id"] is not None,
+        if self.news:
+            self.news = say(_meta=True, players=[p["name"] for p in self.by_id.values()])
+        players = [{key: p[key] for key in ("number", "name", "at", "wins")} | {"here": bool(p["id"]),
                    "cells": self.floor.count(p["number"])} for p in self.players.values()]
         painted = [[at, cell] for at, (old, cell) in enumerate(zip(self.told, self.floor)) if old != cell]
         self.told = list(self.floor)
         say(type="state", playing=self.playing, left=max(0, round(self.until - now)), players=players, painted=painted)
 
     def tick(self, now):
-        """A step of everybody who walks; true if there is something to tell."""
-        if now < self.until:
-            return self.playing and any([self.step(p) for p in self.players.values()])
-        if not self.playing:
+        """A step of everybody who walks; whether there is something to tell."""
+        over = now >= self.until
+        if over and self.playing:
+            self.playing, self.until = False, now + PODIUM
+            held = [self.floor.count(p["number"]) for p in self.players.values()]
+            for player, cells in zip(self.players.values(), held):
+                player["wins"] += cells == max(held)
+        elif over:
             self.begins(now)
-            return True
-        self.playing, self.until = False, now + PODIUM
-        held = [self.floor.count(p["number"]) for p in self.players.values()]
-        for player, cells in zip(self.players.values(), held):
-            player["wins"] += cells == max(held)
-        return True
+        return any([self.step(p) for p in self.players.values() if self.playing]) or over or self.news
 
 
 def main():
-    inbox = queue.Queue(1000)  # bounded: who floods the game waits for it
+    inbox = queue.Queue(16)  # bounded: who floods the game waits for it
     threading.Thread(target=lambda: [*map(inbox.put, sys.stdin.buffer), inbox.put(None)], daemon=True).start()
-    game, second, next_tick = Game(), 0, time.monotonic()
+    game, second, next_tick = Game(), 0, 0
     while True:
-        try:
-            line = inbox.get(timeout=max(0, next_tick - time.monotonic()))
-        except queue.Empty:
-            now = next_tick = time.monotonic()
-            next_tick += TICK
+        now = time.monotonic()
+        if now >= next_tick:  # looked at before each line, or a flood of them would stop the clock
+            next_tick = now + TICK
             if game.tick(now) or int(now) != second:  # walks are told at once, the clock every second
                 second = int(now)
                 game.tell(now)
-            continue
-        if line is None:  # the last player has left
-            return
         try:
+            line = inbox.get(timeout=max(0, next_tick - time.monotonic()))
+            if line is None:  # the last player has left
+                return
             message = json.loads(line)
-        except (ValueError, RecursionError):
-            continue  # an object for the server, but too odd for this parser (a number of 5000 digits)
-        kind, who = message.get("type"), message.get("id")
-        if kind == "enter":
+        except (queue.Empty, ValueError, RecursionError):
+            continue  # nothing, or an object that is too odd for this parser (a number of 5000 digits)
+        who, kind = message.get("id"), message.get("type")
+        if "left" in message and who is None:
+            game.leaves(message["left"])
+        elif kind == "enter" and who not in game.by_id:  # one connection, one player
             game.enters(who, message.get("name"), message.get("token"))
-        elif kind == "leave":  # by the server's --leavemsg; a client that says so itself only leaves
-            game.leaves(who)
         elif kind == "go" and who in game.by_id and message.get("way") in list(STEPS):
             game.by_id[who]["going"] = message["way"]
-        else:
-            continue
-        if kind != "go":
-            game.tell(time.monotonic())
-            say(_meta=True, players=[p["name"] for p in game.players.values() if p["id"] is not None])
 
 
 main()
