@@ -6,14 +6,14 @@ import { Person } from './person.mjs';
 import { fits, focused, holds, pictures, picture, play, shows, until } from './stage.mjs';
 
 /** Enters a game by the lobby's form, with the keyboard alone. */
-async function enters(page, name, room, then = `${name} (you)`) {
+async function enters(page, name, room, then = `${name} (you)`, state = 'connected') {
   assert.equal(await focused(page), 'nick');
   await page.keyboard.type(name);
   await page.keyboard.press('Tab');
   await page.keyboard.press('Control+A');
   await page.keyboard.type(room);
   await page.keyboard.press('Enter');
-  await shows(page.getByRole('status'), /^connected$/);
+  await holds(page, state, (state) => document.getElementById('state').textContent === state, state);
   await shows(page.getByRole('main'), then);
 }
 
@@ -143,6 +143,14 @@ play('the same player in a second window plays there', async (stage) => {
   await shows(first.locator('#news'), 'You play on in another window.');
   await holds(first, 'one Ann', () => players.length === 1 && me === undefined);
   second.leaves();
+});
+
+play('a room that cannot be says why', async (stage) => {
+  const server = await stage.runs('game');
+  const ann = await stage.opens(server.at('/'));
+  await enters(ann, 'Ann', 'api', 'the room name is reserved (1008)', 'refused');
+  await ann.getByRole('link', { name: 'leave' }).click();
+  await shows(ann.getByRole('heading', { level: 2 }), 'Being played now');
 });
 
 play('the game is played with a thumb', async (stage) => {
