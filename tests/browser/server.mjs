@@ -21,9 +21,10 @@ const PORTS = 10_000 + process.pid % 500 * 40;
 
 /**
  * A wire between pages and a server, which can be cut: the server is not told, and believes its
- * clients to be there until it asks them. Ends with whoever made it.
+ * clients to be there until it asks them.
  */
 export class Wire {
+  #listener;
   #ends = new Set();
   #cut = false;
 
@@ -37,7 +38,7 @@ export class Wire {
         end.on('error', () => {}).on('close', () => { wire.#ends.delete(end); if (!wire.#cut) other.destroy(); });
       }
       if (wire.#cut) return void near.destroy();
-      near.page = true;
+      near.page = true; // the end that is told of a cut
       near.pipe(far);
       far.pipe(near);
     });
@@ -46,13 +47,12 @@ export class Wire {
     return wire;
   }
 
-  #listener;
-
   /** The URL of a page, through the wire. */
   at(path) {
     return `http://${this.addr}${path}`;
   }
 
+  /** Pages are told, and find nobody until it is mended. */
   cut() {
     this.#cut = true;
     for (const end of this.#ends) if (end.page) end.resetAndDestroy();
