@@ -55,7 +55,7 @@ play('people have names, rooms have walls', async (stage) => {
   await says(bob, 'it is, and there is cake');
   await shows(messages(ann), /^Bob.*and there is cake/);
   await says(ann, 'on my way: two pieces, please');
-  await shows(messages(bob), 'two pieces, please');
+  for (const page of [ann, bob]) await shows(messages(page), 'two pieces, please');
   assert.equal(await ann.locator('.mine').count(), 2);
   assert.equal(await bob.locator('.mine').count(), 1);
   await stage.accessible(ann);
