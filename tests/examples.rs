@@ -206,17 +206,28 @@ impl Client {
 
     /// The next JSON for which this holds; games and boards also tell of other things.
     async fn hears_of(&mut self, is_it: impl Fn(&Value) -> bool) -> Value {
-        loop {
-            let message = self.hears_json().await;
-            if is_it(&message) {
-                return message;
+        let hears = async {
+            loop {
+                let message = self.hears_json().await;
+                if is_it(&message) {
+                    return message;
+                }
             }
-        }
+        };
+        timeout(DEADLINE, hears).await.expect("never heard")
     }
 
     /// The next text with these words in it; in between the world goes on.
-    async fn reads(&mut self, words: &str) {
-        while !self.receives().await.to_text().unwrap().contains(words) {}
+    async fn reads(&mut self, words: &str) -> Message {
+        let reads = async {
+            loop {
+                let message = self.receives().await;
+                if message.to_text().unwrap().contains(words) {
+                    return message;
+                }
+            }
+        };
+        timeout(DEADLINE, reads).await.expect("never read")
     }
 
     async fn leaves(mut self) {
@@ -317,6 +328,45 @@ async fn game_keeps_the_floor_and_who_people_are() {
     assert_eq!(people(&again)[0]["cells"], held);
 }
 
+#[tokio::test]
+async fn a_full_game_is_watched_until_somebody_leaves() {
+    let server = Server::run("game");
+    let enters = |name: String| json!({ "type": "enter", "name": name }).to_string();
+    let mut players = Vec::new();
+    for number in 1..=12 {
+        let mut player = server.join().await;
+        player.says(&enters(format!("p{number}"))).await;
+        let floor = player.hears_of(|message| message["you"].is_number()).await;
+        assert_eq!(floor["you"], number);
+        // Whoever enters twice takes no second seat.
+        player.says(&enters("greedy".to_owned())).await;
+        players.push(player);
+    }
+    let mut late = server.join().await;
+    late.says(&enters("late".to_owned())).await;
+    let floor = late.hears_of(|message| message["full"].is_number()).await;
+    assert!(floor["cells"].is_array());
+    // Nobody but the server can say that somebody has left.
+    let three = json!({ "type": "leave", "left": 3 }).to_string();
+    late.says(&three).await;
+    late.says(&enters("late".to_owned())).await;
+    late.hears_of(|message| message["full"].is_number()).await;
+    let all = |state: &Value, name: &str| {
+        people(state).len() == 12
+            && people(state)
+                .iter()
+                .all(|one| one["here"] == (one["name"] != name))
+    };
+    late.hears_of(|state| all(state, "nobody")).await;
+
+    players.remove(4).leaves().await;
+    late.hears_of(|state| all(state, "p5")).await;
+    late.says(&enters("late".to_owned())).await;
+    let floor = late.hears_of(|message| message["you"].is_number()).await;
+    assert_eq!(floor["you"], 5);
+    late.hears_of(|state| all(state, "nobody")).await;
+}
+
 /// Whom a state of the game shows; other messages show nobody.
 fn people(state: &Value) -> &[Value] {
     state["players"].as_array().map_or(&[], Vec::as_slice)
@@ -341,7 +391,11 @@ async fn a_board_is_seen_by_those_who_come_later() {
         json!({ "type": "draw", "line": 2, "colour": 1, "width": 1, "points": [] }),
         json!({ "type": "draw", "line": 2, "colour": 1, "width": 1, "points": [[0, -1]] }),
         json!({ "type": "draw", "line": 2, "colour": "red", "width": 1, "points": [[0, 0]] }),
+        json!({ "type": "draw", "line": 1_u64 << 32, "colour": 1, "width": 1, "points": [[0, 0]] }),
         json!({ "type": [], "line": {} }),
+        // Nobody but the server can say who comes and goes.
+        json!({ "joined": ann_id }),
+        json!({ "left": ann_id }),
     ] {
         ann.says(&odd.to_string()).await;
     }
@@ -385,6 +439,10 @@ async fn a_dungeon_on_a_port_knows_who_speaks() {
     bob.reads("The market").await;
     bob.says("take pear").await;
     bob.reads("Bob takes the pear.").await;
+    // What is said is one line, so that it looks like nothing else.
+    bob.says("shout one\nThe market\u{1b}[2J").await;
+    let shout = ann.reads("Bob shouts: one").await;
+    assert_eq!(shout, Message::text("Bob shouts: one The market [2J"));
     bob.leaves().await;
 
     // Whoever comes back is where they were, with what they had.
@@ -394,6 +452,20 @@ async fn a_dungeon_on_a_port_knows_who_speaks() {
     bob.reads("The market").await;
     bob.says("inventory").await;
     bob.reads("You carry pear.").await;
+    bob.leaves().await;
+
+    // A thousand come after him: then he is forgotten, and what he had lies where he was.
+    for number in 0..1000 {
+        let mut visitor = server.join().await;
+        visitor.says(&format!("stranger{number}")).await;
+        visitor.reads("Welcome to Saltmarsh").await;
+        visitor.leaves().await;
+    }
+    let mut bob = server.join().await;
+    bob.says("Bob").await;
+    bob.reads("Welcome to Saltmarsh").await;
+    bob.says("n").await;
+    bob.reads("a pear").await;
 }
 
 #[test]

@@ -2,15 +2,16 @@
 """A whiteboard: remembers the lines that are on it, so that whoever comes later sees them all.
 
 With --frame=json the server adds "id" to what clients say: the sender's number, which cannot be
-forged. What is printed with "id" goes to that client alone, the rest to everyone. `--cache` would
-keep the last so many messages, however few lines they are, and those that were wiped away; only a
-program knows what is still on the board.
+forged; what has none is the server's own --joinmsg and --leavemsg. What is printed with "id" goes
+to that client alone, the rest to everyone. `--cache` would keep the last so many messages, however
+few lines they are, and those that were wiped away; only a program knows what is still on the board.
 """
 
 import json
 import sys
 
 POINTS = 100_000  # on the board; beyond it the oldest lines fade
+BEGUN = 10  # points that a line counts for besides its own, as it is no less to remember and to tell
 SOME = 500  # lines in one message for somebody who has just come
 
 
@@ -37,13 +38,16 @@ class Board:
 
     def draws(self, who, message):
         """A line, or more points of one that this client has begun."""
-        number, points = message.get("line"), message.get("points")
-        if type(number) is not int or not isinstance(points, list) or not points or not all(map(is_point, points)):
+        number, colour, width = numbers = [message.get(key) for key in ("line", "colour", "width")]
+        if not all(type(n) is int and 0 <= n < most for n, most in zip(numbers, (1 << 32, 100, 100))):
             return
-        pen = [message.get(key) for key in ("colour", "width")]
-        if not all(type(n) is int and 0 <= n < 100 for n in pen):
+        points = message.get("points")
+        if not isinstance(points, list) or not points or not all(map(is_point, points)):
             return
-        line = self.lines.setdefault((who, number), {"by": who, "line": number, "colour": pen[0], "width": pen[1], "points": []})
+        line = self.lines.get((who, number))
+        if line is None:
+            line = self.lines[who, number] = {"by": who, "line": number, "colour": colour, "width": width, "points": []}
+            self.points += BEGUN
         begins = line["points"][-1:]
         line["points"] += points
         self.points += len(points)
@@ -54,7 +58,7 @@ class Board:
     def wipes(self, who, number):
         line = self.lines.pop((who, number), None)
         if line:
-            self.points -= len(line["points"])
+            self.points -= len(line["points"]) + BEGUN
             say(type="wiped", by=who, line=number)
 
     def undoes(self, who):
@@ -76,20 +80,18 @@ def main():
         except (ValueError, RecursionError):
             continue  # an object for the server, but too odd for this parser (a number of 5000 digits)
         kind, who = message.get("type"), message.get("id")
-        # "join" and "leave" come from --joinmsg and --leavemsg. A client that says them itself only
-        # sees the board again, or is not counted, because "id" is always the sender's.
-        if kind == "join":
-            here.add(who)
-            board.shows(who)
-        elif kind == "leave":
-            here.discard(who)
+        if who is None and "joined" in message:
+            here.add(message["joined"])
+            board.shows(message["joined"])
+        elif who is None:
+            here.discard(message.get("left"))
         elif kind == "draw":
             board.draws(who, message)
         elif kind == "undo":
             board.undoes(who)
         elif kind == "clear":
             board.clears()
-        if kind in ("join", "leave"):
+        if who is None:
             say(type="here", count=len(here))
 
 

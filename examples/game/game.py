@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Splash: whoever walks leaves paint behind; a line that closes fills what it encloses.
 
-With --frame=json the server adds "id" to what clients say: the sender's number, which cannot be forged. What is
-printed with "id" goes to that client alone, "_meta" is what the lobby reads at /api/rooms/, the rest goes to everyone.
-A page shows the token that it made up once, so whoever comes back is who they were, with all their paint.
+With --frame=json the server adds "id" to what clients say: the sender's number, which cannot be forged; what has none
+is the server's own --leavemsg. What is printed with "id" goes to that client alone, "_meta" is what the lobby reads at
+/api/rooms/, the rest goes to everyone. A page shows the token that it made up once, so who comes back is who they were.
 """
 
 import json
@@ -26,16 +26,15 @@ def say(**message):
 
 class Game:
     def __init__(self):
-        self.floor = [0] * (WIDTH * HEIGHT)  # each cell the number of the player who holds it
         self.players = {}  # token -> player
         self.by_id = {}  # client id -> player
-        self.now = 0  # seconds since the start, as of the last tick
+        self.news, self.now = True, 0  # something to tell that is no step; seconds, as of the last tick
         self.begins()
 
     def begins(self):
         self.playing, self.until = True, self.now + ROUND
-        self.floor[:] = [0] * len(self.floor)
-        self.players = {token: p for token, p in self.players.items() if p["id"] is not None}
+        self.floor = [0] * (WIDTH * HEIGHT)  # each cell the number of the player who holds it
+        self.players = {token: p for token, p in self.players.items() if p["id"]}
         for player in self.players.values():
             self.place(player)
         self.tell_floor()
@@ -43,8 +42,7 @@ class Game:
 
     def place(self, player):
         number = player["number"]
-        player["at"] = [3 + number * 7 % (WIDTH - 6), 3 + number * 5 % (HEIGHT - 6)]
-        player["going"] = "stop"
+        player.update(going="stop", at=[3 + number * 7 % (WIDTH - 6), 3 + number * 5 % (HEIGHT - 6)])
         self.floor[player["at"][1] * WIDTH + player["at"][0]] = number
 
     def enters(self, who, name, token):
@@ -52,20 +50,21 @@ class Game:
         name, token = (" ".join(t.split())[:64] if isinstance(t, str) else "" for t in (name, token))
         player = self.players.get(token or who)
         if player is None:
-            free = set(range(1, MOST + 1)) - {p["number"] for p in self.players.values()}
-            if not free:
-                return say(type="full", id=who)
-            player = self.players[token or who] = {"number": min(free), "wins": 0}
-            self.place(player)
-        self.leaves(who)
-        self.by_id.pop(player.get("id"), None)  # in a second window: the newer one plays
+            if len(self.players) < MOST:
+                number = min(set(range(1, MOST + 1)) - {p["number"] for p in self.players.values()})
+                self.place(player := {"number": number, "id": None, "wins": 0})
+            elif away := [key for key, p in self.players.items() if not p["id"]]:
+                # Who is here goes before who may come back, and gets their paint.
+                player = self.players.pop(away[0]) | {"wins": 0}
+            else:
+                return self.tell_floor(full=MOST, id=who)
+            self.players[token or who] = player
+        if self.by_id.pop(player["id"], None):
+            say(type="elsewhere", id=player["id"])  # in a second window: the newer one plays
         player.update(id=who, name=name[:16] or f"player {player['number']}")
         self.by_id[who] = player
+        self.news = True
         self.tell_floor(you=player["number"], id=who)
-
-    def leaves(self, who):
-        if player := self.by_id.pop(who, None):
-            player.update(id=None, going="stop")
 
     def step(self, player):
         (x, y), (dx, dy) = player["at"], STEPS[player["going"]]
@@ -94,56 +93,56 @@ class Game:
         say(type="floor", width=WIDTH, height=HEIGHT, cells=self.floor, **more)
 
     def tell(self):
-        players = [{key: p[key] for key in ("number", "name", "at", "wins")} | {"here": p["id"] is not None,
+        if self.news:
+            self.news = say(_meta=True, players=[p["name"] for p in self.by_id.values()])
+        players = [{key: p[key] for key in ("number", "name", "at", "wins")} | {"here": bool(p["id"]),
                    "cells": self.floor.count(p["number"])} for p in self.players.values()]
         painted = [[at, cell] for at, (old, cell) in enumerate(zip(self.told, self.floor)) if old != cell]
         self.told = list(self.floor)
-        say(type="state", playing=self.playing, left=round(self.until - self.now), players=players, painted=painted)
+        say(type="state", playing=self.playing, left=max(0, round(self.until - self.now)), players=players, painted=painted)
 
-    def tick(self, now):
-        """A step of everybody who walks; told at once if there is one, and every second."""
-        ends, news, self.now = now >= self.until, int(now) != int(self.now), now
-        if ends and self.playing:
+    def tick(self, now, lines):
+        """A step of everybody who walks; told at once if there is one, or other news, and every second."""
+        say(id=[], _replay=lines, now=now)  # heard by nobody: so that `scalesocket replay` has the same clock
+        over, second, self.now = now >= self.until, int(now) != int(self.now), now
+        if over and self.playing:
             self.playing, self.until = False, now + PODIUM
             held = [self.floor.count(p["number"]) for p in self.players.values()]
             for player, cells in zip(self.players.values(), held):
                 player["wins"] += cells == max(held)
-        elif ends:
+        elif over:
             self.begins()
-        if any([self.playing and not ends and self.step(p) for p in self.players.values()]) or ends or news:
+        if any([self.step(p) for p in self.players.values() if self.playing]) or over or second or self.news:
             self.tell()
 
 
 def main():
-    inbox = queue.Queue(1000)  # bounded: who floods the game waits for it
+    inbox = queue.Queue(16)  # bounded: who floods the game waits for it
     threading.Thread(target=lambda: [*map(inbox.put, sys.stdin.buffer), inbox.put(None)], daemon=True).start()
-    game, line, lines, has_clock = Game(), "", 0, "SCALESOCKET_REPLAY" not in os.environ
-    start = next_tick = time.monotonic()
+    game, lines, replayed, start, next_tick = Game(), 0, "SCALESOCKET_REPLAY" in os.environ, time.monotonic(), 0
     while True:
+        now = time.monotonic() - start
+        if now >= next_tick and not replayed:  # looked at before each line, or a flood of them would stop the clock
+            next_tick = now + TICK
+            game.tick(round(now, 3), lines)
         try:
-            line = inbox.get(timeout=max(0, next_tick - time.monotonic()) if has_clock else None)
-            message = json.loads(line or "{}")
-        except queue.Empty:
-            next_tick = time.monotonic() + TICK
-            message = {"id": [], "_replay": lines, "now": round(next_tick - start, 3)}
-        except (ValueError, RecursionError):
-            message = {}  # an object for the server, but too odd for this parser (a number of 5000 digits)
-        if line is None:  # the last player has left
-            return
-        kind, who = message.get("type"), message.get("id")
-        lines += who != []
-        if who == []:  # the clock, or `scalesocket replay` in its stead; of clients this is their number
-            say(**message)
-            game.tick(message["now"])
-        elif kind == "enter":
+            line = inbox.get(timeout=None if replayed else max(0, start + next_tick - time.monotonic()))
+            if line is None:  # the last player has left
+                return
+            lines += 1
+            message = json.loads(line)
+        except (queue.Empty, ValueError, RecursionError):
+            continue  # nothing, or an object that is too odd for this parser (a number of 5000 digits)
+        who, kind = message.get("id"), message.get("type")
+        if who == []:  # the clock of the recording; clients have a number here
+            game.tick(message["now"], message["_replay"])
+        elif who is None and (player := game.by_id.pop(message.get("left"), None)):
+            player.update(id=None, going="stop")
+            game.news = True
+        elif kind == "enter" and who not in game.by_id:  # one connection, one player
             game.enters(who, message.get("name"), message.get("token"))
-        elif kind == "leave":  # by the server's --leavemsg; a client that says so itself only leaves
-            game.leaves(who)
         elif kind == "go" and who in game.by_id and message.get("way") in list(STEPS):
             game.by_id[who]["going"] = message["way"]
-        if kind in ("enter", "leave"):
-            game.tell()
-            say(_meta=True, players=[p["name"] for p in game.players.values() if p["id"] is not None])
 
 
 main()

@@ -25,6 +25,7 @@ WORLD = {  # place: what one sees there, and which way leads where
     "cellar": ("Barrels, and a chest with an iron lock.", {"up": "inn"}),
 }
 SHORT = {way[0]: way for way in ("north", "east", "south", "west", "up", "down")} | {"l": "look", "i": "inventory"}
+KEEPS = 1000  # people who are away and find their place and their things again
 HELP = "You can: look, go north (or n), say hello, shout hello, who, take key, drop key, inventory, open chest, dance."
 
 
@@ -32,7 +33,7 @@ class World:
     def __init__(self, out):
         self.out = out
         self.names = {}  # client id -> name, None until it is told
-        self.people = {}  # name -> [place, things]; those who are away keep theirs
+        self.people, self.away = {}, {}  # name -> [place, things]
         self.things = {"key": "beach", "lantern": "tower", "pear": "market"}
         self.cat = "inn"
 
@@ -51,24 +52,26 @@ class World:
 
     def leaves(self, who):
         if name := self.names.pop(who, None):
-            self.others(self.people[name][0], f"{name} fades into the mist.")
+            place, _ = self.away[name] = self.people.pop(name)
+            self.others(place, f"{name} fades into the mist.")
+        if len(self.away) > KEEPS:
+            place, bag = self.away.pop(next(iter(self.away)))
+            self.things |= dict.fromkeys(bag, place)
 
     def is_called(self, who, name):
         name = "".join(filter(str.isalnum, name))[:16].capitalize()
-        if not name or name in self.names.values():
+        if not name or name in self.people:
             return self.tell(who, f"{name or 'Nobody'} is not a name that is free. Another one?")
-        again = name in self.people
-        self.names[who] = name
-        place = self.people.setdefault(name, ["harbour", []])[0]
-        self.tell(who, f"Welcome {'back' if again else 'to Saltmarsh'}, {name}. {HELP}")
-        self.others(place, f"{name} steps out of the mist.", but=who)
+        was = self.away.pop(name, None)
+        self.names[who], self.people[name] = name, was or ["harbour", []]
+        self.tell(who, f"Welcome {'back' if was else 'to Saltmarsh'}, {name}. {HELP}")
+        self.others(self.people[name][0], f"{name} steps out of the mist.", but=who)
         self.look(who)
 
     def look(self, who, *_):
-        name = self.names[who]
-        place = self.people[name][0]
+        place = self.people[self.names[who]][0]
         sight, ways = WORLD[place]
-        here = [n for n in self.names.values() if n and n != name and self.people[n][0] == place]
+        here = [name for other, name in self.names.items() if name and other != who and self.people[name][0] == place]
         here += [f"a {thing}" for thing, at in self.things.items() if at == place] + ["a grey cat"] * (self.cat == place)
         self.tell(who, f"The {place}\n{sight}\nYou can go {', '.join(ways)}." + (f"\nHere: {', '.join(here)}." if here else ""))
 
@@ -123,21 +126,18 @@ class World:
 
 async def room(reader, writer):
     world = World(writer)
-    cat = asyncio.create_task(world.cat_walks())
+    world.walk = asyncio.create_task(world.cat_walks())  # held, or it might be collected
     while header := await reader.read(HEADER.size):  # nothing: the last client has left
         who, kind, length = HEADER.unpack(header + await reader.readexactly(HEADER.size - len(header)))
-        line = (await reader.readexactly(length)).decode("utf-8", "replace")
+        text = (await reader.readexactly(length)).decode("utf-8", "replace")[:500]
+        line = "".join(c if c.isprintable() else " " for c in text)  # of several lines it could look like a place
         if kind == JOINED:
             world.joins(who)
         elif kind == LEFT:
             world.leaves(who)
-        elif world.names.get(who):
-            world.does(who, line[:500])
         else:
-            world.is_called(who, line)
+            (world.does if world.names.get(who) else world.is_called)(who, line)
         await writer.drain()
-    cat.cancel()
-    writer.close()
 
 
 async def main():

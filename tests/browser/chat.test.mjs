@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 
+import { Person } from './person.mjs';
 import { ROOT } from './server.mjs';
 import { fits, focused, picture, pictures, play, shows, until } from './stage.mjs';
 
@@ -54,7 +55,7 @@ play('people have names, rooms have walls', async (stage) => {
   await says(bob, 'it is, and there is cake');
   await shows(messages(ann), /^Bob.*and there is cake/);
   await says(ann, 'on my way: two pieces, please');
-  await shows(messages(bob), 'two pieces, please');
+  for (const page of [ann, bob]) await shows(messages(page), 'two pieces, please');
   assert.equal(await ann.locator('.mine').count(), 2);
   assert.equal(await bob.locator('.mine').count(), 1);
   await stage.accessible(ann);
@@ -62,6 +63,15 @@ play('people have names, rooms have walls', async (stage) => {
   await pictures([ann, bob], 'chat', { docs: true });
   await says(ann, '<b>bold</b> & <script>throw 1</script>');
   await shows(messages(bob), '<b>bold</b> & <script>throw 1</script>');
+
+  // Whoever takes a name does not become who has it; and a line that never ends is not shown for ever.
+  const eve = await Person.joins(server, 'tea');
+  eve.says('Bob: I give it all to Eve');
+  await shows(messages(bob), 'I give it all to Eve');
+  assert.equal(await bob.locator('.mine').count(), 1);
+  eve.says(`Eve: ${'spam'.repeat(100_000)}`);
+  await shows(messages(bob), /^Eve.*spam.* …$/);
+  eve.leaves();
 
   // By the address alone into another room; what was said there before was not for us.
   await bob.evaluate(() => { location.hash = 'coffee'; });

@@ -2,18 +2,19 @@
 
 import assert from 'node:assert/strict';
 
+import { Person } from './person.mjs';
 import { fits, focused, holds, pictures, picture, play, shows, until } from './stage.mjs';
 
 /** Enters a game by the lobby's form, with the keyboard alone. */
-async function enters(page, name, room) {
+async function enters(page, name, room, then = `${name} (you)`, state = 'connected') {
   assert.equal(await focused(page), 'nick');
   await page.keyboard.type(name);
   await page.keyboard.press('Tab');
   await page.keyboard.press('Control+A');
   await page.keyboard.type(room);
   await page.keyboard.press('Enter');
-  await shows(page.getByRole('status'), /^connected$/);
-  await shows(page.getByRole('listitem'), `${name} (you)`);
+  await holds(page, state, (state) => document.getElementById('state').textContent === state, state);
+  await shows(page.getByRole('main'), then);
 }
 
 const row = (page, name) => page.getByRole('list', { name: 'who holds how much' }).getByRole('listitem').filter({ hasText: name });
@@ -92,6 +93,66 @@ play('whoever comes back is who they were', async (stage) => {
   }
 });
 
+play('twelve play, the next one watches until somebody leaves, and the room beside is another', async (stage) => {
+  const server = await stage.runs('game');
+  const people = [];
+  for (let number = 1; number <= 11; number += 1) {
+    const person = await Person.joins(server, 'park');
+    person.says(JSON.stringify({ type: 'enter', name: number === 7 ? '<img src=x onerror="throw 7">' : `WWWWWWWWWWWWWWWW${number}` }));
+    await person.until('it is in the game', () => person.heard.some((text) => text.includes('"you"')));
+    people.push(person);
+  }
+  const twelfth = await stage.opens(server.at('/#park'), { phone: true });
+  await twelfth.getByLabel('Your name').fill('Twelfth');
+  await twelfth.getByRole('button', { name: 'Play' }).tap();
+  await shows(row(twelfth, 'Twelfth (you)'), /\d/);
+  assert.equal(await twelfth.locator('#scores li').count(), 12);
+  assert.equal(await twelfth.locator('img').count(), 0);
+  // Whoever plays with a thumb sees the floor and all of the keys, however many play.
+  await fits(twelfth, twelfth.locator('#floor'), ...['up', 'down', 'left', 'right'].map((name) => twelfth.getByRole('button', { name })));
+  await stage.accessible(twelfth);
+  await picture(twelfth, 'game-twelve-phone');
+
+  const late = await stage.opens(server.at('/'));
+  await enters(late, 'Late', 'park', 'You watch');
+  await shows(late.locator('#news'), 'This game is full.');
+  await holds(late, 'the floor is seen', () => floor.cells.some(Boolean) && me === undefined);
+  await picture(late, 'game-full');
+  people[0].leaves();
+  await shows(row(late, 'Late (you)'), /\d/);
+  assert.doesNotMatch(await late.locator('#news').textContent(), /full/);
+
+  // Two rooms, two floors.
+  const cem = await stage.opens(server.at('/'));
+  await shows(cem.getByRole('button'), /park: .*Late/);
+  await enters(cem, 'Cem', 'beach');
+  assert.equal(await cem.locator('#scores li').count(), 1);
+  await cem.keyboard.press('ArrowLeft');
+  await holds(cem, 'Cem has walked', () => players[0].cells > 3);
+  assert.equal(await late.locator('#scores li').filter({ hasText: 'Cem' }).count(), 0);
+  for (const person of people) person.leaves();
+});
+
+play('the same player in a second window plays there', async (stage) => {
+  const server = await stage.runs('game');
+  const first = await stage.opens(server.at('/'));
+  await enters(first, 'Ann', 'park');
+  const token = await first.evaluate(() => sessionStorage.token);
+  const second = await Person.joins(server, 'park');
+  second.says(JSON.stringify({ type: 'enter', name: 'Ann', token }));
+  await shows(first.locator('#news'), 'You play on in another window.');
+  await holds(first, 'one Ann', () => players.length === 1 && me === undefined);
+  second.leaves();
+});
+
+play('a room that cannot be says why', async (stage) => {
+  const server = await stage.runs('game');
+  const ann = await stage.opens(server.at('/'));
+  await enters(ann, 'Ann', 'api', 'the room name is reserved (1008)', 'refused');
+  await ann.getByRole('link', { name: 'leave' }).click();
+  await shows(ann.getByRole('heading', { level: 2 }), 'Being played now');
+});
+
 play('the game is played with a thumb', async (stage) => {
   const server = await stage.runs('game');
   const ann = await stage.opens(server.at('/'), { phone: true, dark: true });
@@ -112,4 +173,8 @@ play('the game is played with a thumb', async (stage) => {
   await shows(ann.getByRole('heading', { level: 2 }), 'Being played now');
   const bob = await stage.opens(server.at('/#caf%C3%A9'), { phone: true });
   assert.equal(await bob.getByLabel('Room').inputValue(), 'café');
+  await bob.getByLabel('Your name').fill('Bob');
+  await bob.getByRole('button', { name: 'Play' }).tap();
+  await shows(bob.getByRole('listitem'), 'Bob (you)');
+  await shows(ann.getByRole('button'), 'café: Bob');
 });

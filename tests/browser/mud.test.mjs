@@ -18,7 +18,7 @@ async function types(page, ...lines) {
 
 play('two meet, talk and walk', async (stage) => {
   const server = await stage.runs('mud');
-  const viewport = { width: 620, height: 560 };
+  const viewport = { width: 560, height: 510 };
   const ann = await stage.opens(server.at('/'), { viewport });
   const bob = await stage.opens(server.at('/'), { viewport, dark: true });
   for (const page of [ann, bob]) {

@@ -188,7 +188,8 @@ plays('a shell is interrupted, stopped and left by keys, and knows how large the
   await bob.keyboard.press('Control+c');
   await says(ann, 'echo interr\'\'upted');
   await allShow([ann, bob], '\ninterrupted\n');
-  await says(ann, 'clear; cat');
+  await says(ann, 'clear; echo cl\'\'eared; cat'); // what is typed before would be cleared away, too
+  await allShow([ann, bob], 'cleared\n');
   await says(ann, 'cat is there');
   await allShow([ann, bob], 'cat is there\ncat is there\n');
   await bob.keyboard.press('Control+z');

@@ -4,6 +4,7 @@
 import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
+import { connect, createServer } from 'node:net';
 import { createInterface } from 'node:readline';
 import { setTimeout as pause } from 'node:timers/promises';
 
@@ -17,6 +18,55 @@ const HOST = `127.${1 + (process.pid >> 14) % 254}.${(process.pid >> 7) % 128}.$
 
 // Ports of its own for programs that listen: two servers at once would try the same ones first.
 const PORTS = 10_000 + process.pid % 500 * 40;
+
+/**
+ * A wire between pages and a server, which can be cut: the server is not told, and believes its
+ * clients to be there until it asks them.
+ */
+export class Wire {
+  #listener;
+  #ends = new Set();
+  #cut = false;
+
+  static async to(server) {
+    const wire = new Wire();
+    const [host, port] = server.addr.split(':');
+    wire.#listener = createServer((near) => {
+      const far = connect(Number(port), host);
+      for (const [end, other] of [[near, far], [far, near]]) {
+        wire.#ends.add(end);
+        end.on('error', () => {}).on('close', () => { wire.#ends.delete(end); if (!wire.#cut) other.destroy(); });
+      }
+      if (wire.#cut) return void near.destroy();
+      near.page = true; // the end that is told of a cut
+      near.pipe(far);
+      far.pipe(near);
+    });
+    await new Promise((done) => wire.#listener.listen(0, HOST, done));
+    wire.addr = `${HOST}:${wire.#listener.address().port}`;
+    return wire;
+  }
+
+  /** The URL of a page, through the wire. */
+  at(path) {
+    return `http://${this.addr}${path}`;
+  }
+
+  /** Pages are told, and find nobody until it is mended. */
+  cut() {
+    this.#cut = true;
+    for (const end of this.#ends) if (end.page) end.resetAndDestroy();
+  }
+
+  mends() {
+    this.#cut = false;
+  }
+
+  end() {
+    for (const end of this.#ends) end.destroy();
+    this.#listener.close();
+  }
+}
 
 /** What the row of an example in examples/README.md says to run, without program and address. */
 export function commandOf(example) {

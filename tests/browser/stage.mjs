@@ -10,7 +10,7 @@ import { createRequire } from 'node:module';
 import { after, test } from 'node:test';
 import { setTimeout as glance } from 'node:timers/promises';
 
-import { PATIENCE, ROOT, Server, commandOf } from './server.mjs';
+import { PATIENCE, ROOT, Server, Wire, commandOf } from './server.mjs';
 
 const packages = createRequire(`${process.env.BROWSER_PACKAGES}/`);
 const { chromium } = packages('playwright-core');
@@ -43,6 +43,7 @@ export function play(name, script) {
 
 class Stage {
   #servers = [];
+  #wires = [];
   #contexts = [];
   #complaints = [];
   #forgiven = [];
@@ -59,8 +60,15 @@ class Stage {
   }
 
   /** A server that runs an example, by the very command of examples/README.md. */
-  async runs(example) {
-    return this.serves(commandOf(example));
+  async runs(example, environment) {
+    return this.serves(commandOf(example), environment);
+  }
+
+  /** A wire to a server, which can be cut. */
+  async wires(server) {
+    const wire = await Wire.to(server);
+    this.#wires.push(wire);
+    return wire;
   }
 
   /**
@@ -132,6 +140,7 @@ class Stage {
     const faults = [];
     const tries = async (act) => { try { await act(); } catch (error) { faults.push(error.message); } };
     for (const context of this.#contexts) await tries(() => context.close());
+    for (const wire of this.#wires) wire.end();
     for (const server of this.#servers) await tries(() => server.isUp && server.end());
     assert.deepEqual(complaints, [], 'pages complained');
     assert.deepEqual(faults, [], 'it did not end well');

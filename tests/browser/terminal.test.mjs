@@ -54,11 +54,13 @@ play('two type into one shell, and both see all of it', async (stage) => {
   const keys = ['Esc', 'Tab', '^C', 'up'].map((name) => cem.getByRole('button', { name, exact: true }));
   await fits(cem, ...keys);
   await stage.accessible(cem);
-  await types(ann, 'sleep 1000');
+  await types(ann, 'echo asleep $((1 + 1)); sleep 1000');
+  await reads(ann, 'asleep 2');
   await cem.getByRole('button', { name: '^C' }).tap();
   await reads(ann, '^C');
-  await holds(ann, 'it asks again', () => terminal.buffer.active.getLine(terminal.buffer.active.baseY + terminal.buffer.active.cursorY)
-    .translateToString().trim() === 'shared$');
+  // Arrows are for the shell once it asks for a line; before that they would only be echoed.
+  await holds(ann, 'a prompt after it', () => terminal.buffer.active.getLine(terminal.buffer.active.baseY + terminal.buffer.active.cursorY)
+    .translateToString(true).trim() === 'shared$');
   for (let back = 0; back < 3; back += 1) await cem.getByRole('button', { name: 'up' }).tap();
   await holds(ann, 'the line is there again', () => terminal.buffer.active.getLine(terminal.buffer.active.baseY + terminal.buffer.active.cursorY - 1)
     .translateToString().includes('shared$ printf'));

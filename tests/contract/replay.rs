@@ -81,7 +81,7 @@ async fn a_recorded_game_replays_to_the_same_output() {
 async fn a_game_with_a_clock_replays_to_the_same_output() {
     let game = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/game/game.py");
     let dir = temporary();
-    let leaves = r#"--leavemsg '{"type":"leave","id":#ID}'"#;
+    let leaves = r#"--leavemsg '{"left":#ID}'"#;
     let line = format!(
         "--frame=json {leaves} --record {} {game}",
         dir.path().display()
