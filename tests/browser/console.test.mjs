@@ -231,6 +231,24 @@ play('an operator speaks, kicks, and ends the room', async (stage) => {
   await shows(done, 'sent');
   assert.equal(await message.inputValue(), '');
 
+  // While one is on its way the next is typed: it stays, and comes behind it.
+  let goes;
+  const held = new Promise((resolve) => { goes = resolve; });
+  await page.route('**/input', async (route) => { await held; await route.continue(); }, { times: 1 });
+  for (const text of ['first', 'second']) {
+    await message.fill(text);
+    await message.press('Enter');
+  }
+  await message.fill('third');
+  const answers = ['first', 'second'].map((text) => page.waitForResponse((answer) => answer.request().postDataJSON()?.text === text));
+  goes();
+  for (const answer of answers) await (await answer).finished();
+  assert.equal(await message.inputValue(), 'third');
+  await ann.hears('second');
+  assert.deepEqual(ann.heard.slice(-2), ['first', 'second']);
+  await message.press('Enter');
+  await ann.hears('third');
+
   await page.locator('#target').selectOption('all clients');
   await message.fill('to everybody');
   await message.press('Enter');
@@ -244,6 +262,7 @@ play('an operator speaks, kicks, and ends the room', async (stage) => {
   await message.press('Enter');
   await bob.until('bytes', () => bob.heard.some((one) => one instanceof Uint8Array && one.join() === '0,255,16'));
   assert.ok(!ann.heard.some((one) => one instanceof Uint8Array));
+  await holds(page, 'the line is free again', () => document.querySelector('#message').value === '');
 
   // What cannot be is said, and what was typed stays.
   stage.forgives(/status of 40[04]/);

@@ -83,16 +83,21 @@ $('clear').onclick = () => { if (current) { current.held = []; current.redraw();
 for (const id of ['show-in', 'show-out', 'show-stderr']) $(id).onchange = () => current && current.redraw();
 $('filter').oninput = () => later(() => current && current.redraw());
 $('target').onchange = () => { $('to-label').hidden = $('target').value !== 'one'; };
-$('say').onsubmit = async (event) => {
+let sending = Promise.resolve(); // one message after the other, as they were typed
+$('say').onsubmit = (event) => {
   event.preventDefault();
   if (!current) return;
   const target = $('target').value;
-  const message = { [$('hex').checked ? 'hex' : 'text']: $('message').value };
+  const typed = $('message').value;
+  const message = { [$('hex').checked ? 'hex' : 'text']: typed };
   // Who types into a terminal ends with Enter; keys without it are digits.
   if (target === 'input' && current.terminal && message.text !== undefined) message.text += '\r';
   if (target === 'one') message.to = [Number($('to').value)];
-  const done = await act(`${roomPath(current.name)}/${target === 'input' ? 'input' : 'say'}`, message, 'sent');
-  if (done) $('message').value = '';
+  const path = `${roomPath(current.name)}/${target === 'input' ? 'input' : 'say'}`;
+  sending = sending.then(async () => {
+    // What was typed meanwhile stays.
+    if (await act(path, message, 'sent') && $('message').value === typed) $('message').value = '';
+  });
 };
 $('end').onclick = () => {
   put($('sure-text'), `End the room ${plain(current.name)}? Its clients are closed and its program is stopped.`);
